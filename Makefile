@@ -1,0 +1,39 @@
+# `make demo` and `make test` need nothing but Python 3.11-3.13, a C++ compiler and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test test-all check format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+# The most complete thing that the project can do so far, ending with the files to open.
+demo: install
+	$(BIN)/python -m docs.demo demo-out
+
+test: install
+	$(BIN)/python -m pytest
+
+# Everything, the slow tests too: before a release or a milestone.
+test-all: install
+	$(BIN)/python -m pytest -m "not gpu"
+
+# Lint, format, types, import rules: the same four commands as in pre-commit.
+check: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) demo-out build dist

@@ -1,0 +1,1 @@
+"""The benchmark harness: scores any single-image head method under versioned protocols."""
