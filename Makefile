@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 
 # The most complete thing that the project can do so far, ending with the files to open.
 demo: install
-	$(BIN)/python -m docs.demo demo-out
+	$(BIN)/any3davatar demo demo-out
 
 test: install
 	$(BIN)/python -m pytest

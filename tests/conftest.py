@@ -8,10 +8,15 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+import torch
 
 import tests.typecheck  # noqa: F401  the hook looks it up by name
 
 jaxtyping.install_import_hook(["any3davatar", "a3d_bench"], "tests.typecheck.check")
+
+
+# Tensors here are tiny: a second thread costs more than it saves, most of all on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

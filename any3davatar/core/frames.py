@@ -13,11 +13,12 @@ OpenGL, Blender, NeRF   x right, y up, z backward                camera to world
 EG3D, PanoHead label    x right, y down, z forward               camera to world + K / size
 PyTorch3D               x left, y up, z forward, row vectors     R, T with ``x R + T``
 ======================  =======================================  ==========================
+
+A ``transforms.json`` holds OpenGL poses; `any3davatar.io.read_transforms` reads it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -156,101 +157,3 @@ def cameras_from_pytorch3d(
     K[..., 1, 2] = height / 2 - half_side * principal_ndc[..., 1]
     K[..., 2, 2] = 1
     return Cameras(extrinsics, K, width, height).validate()
-
-
-def cameras_from_transforms(
-    document: Mapping[str, Any], image_size: tuple[int, int] | None = None
-) -> Cameras:
-    """Build cameras from a parsed ``transforms.json`` (NeRF, instant-ngp, nerfstudio, VHAP).
-
-    Args:
-        document: has ``frames``, each with ``transform_matrix`` (OpenGL camera to world). Size and
-            intrinsics (``w h fl_x fl_y cx cy``, or ``camera_angle_x`` in radians) stand in the
-            frame or, for all frames, at the top; the frame's win. If ``applied_transform`` (3 x 4
-            or 4 x 4, nerfstudio) is present it was applied to the poses, and is undone here.
-        image_size: (width, height) where the document gives none.
-
-    Raises:
-        InvalidInput: a key is missing or malformed, frames differ in size, or lens distortion is
-            present (undistort first).
-    """
-    frames = document.get("frames")
-    if not isinstance(frames, Sequence) or not frames:
-        raise InvalidInput("transforms: 'frames' must be a non-empty list")
-    matrices, intrinsics, sizes = [], [], set()
-    for i, frame in enumerate(frames):
-        if not isinstance(frame, Mapping):
-            raise InvalidInput(
-                f"transforms: frames[{i}] must be an object; got {type(frame).__name__}"
-            )
-        settings = {**document, **frame}
-        for key in ("k1", "k2", "k3", "k4", "p1", "p2"):
-            if _number(settings, key, i, default=0.0) != 0:
-                raise InvalidInput(
-                    f"transforms: frames[{i}] has lens distortion {key} = {settings[key]}; "
-                    "cameras here are pinholes: undistort the images first"
-                )
-        if image_size is None:
-            width, height = (round(_number(settings, key, i)) for key in ("w", "h"))
-        else:
-            width = round(_number(settings, "w", i, default=image_size[0]))
-            height = round(_number(settings, "h", i, default=image_size[1]))
-        if width < 1 or height < 1:
-            raise InvalidInput(f"transforms: frames[{i}] has size {width} x {height} pixels")
-        sizes.add((width, height))
-        intrinsics.append(_transforms_intrinsics(settings, i, width, height))
-        matrices.append(_transforms_matrix(frame.get("transform_matrix"), i))
-    if len(sizes) > 1:
-        raise InvalidInput(f"transforms: frames must share one image size; got {sorted(sizes)}")
-    camera_to_world = torch.stack(matrices)
-    applied = document.get("applied_transform")
-    if applied is not None:
-        undo = torch.linalg.inv(_transforms_matrix(applied, None))
-        camera_to_world = undo @ camera_to_world
-    width, height = sizes.pop()
-    cameras = cameras_from_opengl(camera_to_world, torch.stack(intrinsics), width, height)
-    return cameras.to(torch.float32)
-
-
-def _number(
-    settings: Mapping[str, Any], key: str, frame: int, default: float | None = None
-) -> float:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInput(
-            f"transforms: frames[{frame}] needs a finite number '{key}'; got {value!r}"
-        )
-    return float(value)
-
-
-def _transforms_intrinsics(
-    settings: Mapping[str, Any], frame: int, width: int, height: int
-) -> Float[Tensor, "3 3"]:
-    if "fl_x" in settings:
-        fx = _number(settings, "fl_x", frame)
-        fy = _number(settings, "fl_y", frame, default=fx)
-    else:
-        angle_x = _number(settings, "camera_angle_x", frame)
-        if not 0 < angle_x < math.pi:
-            raise InvalidInput(f"transforms: frames[{frame}] camera_angle_x must lie in (0, pi)")
-        fx = fy = width / 2 / math.tan(angle_x / 2)
-        if "camera_angle_y" in settings:
-            fy = height / 2 / math.tan(_number(settings, "camera_angle_y", frame) / 2)
-    cx = _number(settings, "cx", frame, default=width / 2)
-    cy = _number(settings, "cy", frame, default=height / 2)
-    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-
-
-def _transforms_matrix(rows: object, frame: int | None) -> Float[Tensor, "4 4"]:
-    where = "applied_transform" if frame is None else f"frames[{frame}].transform_matrix"
-    try:
-        matrix = torch.tensor(rows, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"transforms: {where} must be a 4 x 4 matrix of numbers") from error
-    if tuple(matrix.shape) == (3, 4):
-        matrix = torch.cat([matrix, matrix.new_tensor([[0.0, 0.0, 0.0, 1.0]])])
-    if tuple(matrix.shape) != (4, 4) or not bool(torch.isfinite(matrix).all()):
-        raise InvalidInput(
-            f"transforms: {where} must be a finite 4 x 4 matrix; got shape {tuple(matrix.shape)}"
-        )
-    return matrix

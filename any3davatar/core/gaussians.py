@@ -83,20 +83,21 @@ class Gaussians:
 
     def validate(self) -> "Gaussians":
         """Return self, or raise `InvalidInput` for values that no set of Gaussians has."""
-        check_finite("Gaussians", self.tensors())
-        if self.count == 0:
+        plain = self.detach()  # a judgement of values needs no graph
+        check_finite("Gaussians", plain.tensors())
+        if plain.means.numel() == 0:
             return self
-        if not bool((self.scales > 0).all()):
+        if not bool((plain.scales > 0).all()):
             raise InvalidInput(
                 "Gaussians.scales must be > 0 (standard deviations, not logs); got min "
-                f"{float(self.scales.min()):.4g}. Is this raw network output or a PLY's log-scale?"
+                f"{float(plain.scales.min()):.4g}. Is this raw network output or a PLY's log-scale?"
             )
-        low, high = float(self.opacities.min()), float(self.opacities.max())
+        low, high = float(plain.opacities.min()), float(plain.opacities.max())
         if low < 0 or high > 1:
             raise InvalidInput(
                 f"Gaussians.opacities must lie in [0, 1] (not logits); got [{low:.4g}, {high:.4g}]"
             )
-        norms = self.quats.norm(dim=-1)
+        norms = plain.quats.norm(dim=-1)
         if bool(((norms - 1).abs() > UNIT_TOLERANCE).any()):
             raise InvalidInput(
                 "Gaussians.quats must be unit quaternions; got norms in "

@@ -5,7 +5,6 @@ at least one pixel.
 """
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from any3davatar.core.frames import (
     cameras_from_opencv,
     cameras_from_opengl,
     cameras_from_pytorch3d,
-    cameras_from_transforms,
     world_from_axes,
 )
 from any3davatar.core.rigs import look_at, orbit
@@ -128,70 +126,6 @@ def test_pytorch3d_follows_its_documented_projection() -> None:
     cameras = cameras_from_pytorch3d(R, T, focal, principal, WIDTH, HEIGHT)
     torch.testing.assert_close(pixels(cameras)[0], expected)
     assert_same_pictures(cameras)
-
-
-def document() -> dict[str, Any]:
-    K = truth().K[0]
-    return {
-        "fl_x": float(K[0, 0]), "fl_y": float(K[1, 1]), "cx": float(K[0, 2]), "cy": float(K[1, 2]),
-        "w": WIDTH, "h": HEIGHT,
-        "frames": [{"transform_matrix": pose.tolist()} for pose in opengl_poses()],
-    }  # fmt: skip
-
-
-def test_transforms_with_shared_intrinsics() -> None:
-    assert_same_pictures(cameras_from_transforms(document()), atol=1e-4)  # returned as float32
-
-
-def test_transforms_with_intrinsics_in_each_frame() -> None:
-    doc = document()
-    shared = {key: doc.pop(key) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
-    doc["frames"] = [frame | shared for frame in doc["frames"]]
-    doc["fl_x"] = 1.0  # the frame's own value wins
-    assert_same_pictures(cameras_from_transforms(doc), atol=1e-4)
-
-
-def test_transforms_undo_the_applied_transform() -> None:
-    doc = document()
-    applied = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]).double()
-    square = torch.cat([applied, torch.tensor([[0.0, 0, 0, 1]]).double()])
-    for frame in doc["frames"]:
-        pose = torch.tensor(frame["transform_matrix"]).double()
-        frame["transform_matrix"] = (square @ pose).tolist()
-    doc["applied_transform"] = applied.tolist()
-    assert_same_pictures(cameras_from_transforms(doc), atol=1e-4)
-
-
-def test_transforms_with_an_angle_and_the_size_from_the_images() -> None:
-    doc = {"camera_angle_x": 0.8, "frames": document()["frames"]}
-    cameras = cameras_from_transforms(doc, image_size=(WIDTH, HEIGHT))
-    assert float(cameras.K[0, 0, 0]) == pytest.approx(WIDTH / 2 / math.tan(0.4))
-    assert float(cameras.K[0, 1, 1]) == pytest.approx(WIDTH / 2 / math.tan(0.4))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"frames": []}, "'frames' must be a non-empty list"),
-        ({"frames": [{"transform_matrix": [[1, 2], [3, 4]]}]}, "must be a finite 4 x 4 matrix"),
-        ({"frames": [{"transform_matrix": "eye"}]}, "must be a 4 x 4 matrix of numbers"),
-        ({"frames": [3]}, r"frames\[0\] must be an object; got int"),
-        ({"fl_x": "wide"}, r"needs a finite number 'fl_x'; got 'wide'"),
-        ({"fl_y": float("nan")}, r"needs a finite number 'fl_y'; got nan"),
-        ({"k1": 0.1}, "undistort the images first"),
-        ({"w": 0}, "has size 0 x 48 pixels"),
-    ],
-)
-def test_malformed_transforms_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        cameras_from_transforms(document() | change)
-
-
-def test_frames_of_different_sizes_are_refused() -> None:
-    doc = document()
-    doc["frames"][1]["w"] = 32
-    with pytest.raises(InvalidInput, match="must share one image size"):
-        cameras_from_transforms(doc)
 
 
 @pytest.mark.parametrize(

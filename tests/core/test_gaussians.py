@@ -46,6 +46,12 @@ def test_validation_tells_raw_values_from_activated_ones() -> None:
 def test_no_gaussians_at_all_are_valid() -> None:
     empty = some_gaussians().select(torch.zeros(5, dtype=torch.bool)).validate()
     assert empty.count == 0
+    assert some_gaussians(2)[:0].validate().batch_shape == (0,)
+
+
+def test_validation_leaves_gradients_alone() -> None:
+    leaf = torch.randn(5, 3, requires_grad=True)
+    assert replaced("means", leaf).validate().means is leaf
 
 
 def test_selection_by_mask_equals_selection_by_index() -> None:
