@@ -1,0 +1,108 @@
+"""`D_gs`: denoised Gaussian tokens to Gaussians. Raw network outputs exist in this file only."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from any3davatar.core.gaussians import Gaussians
+from any3davatar.core.rotations import multiply_quaternions
+from any3davatar.model.config import VIEWS, ModelConfig
+from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold
+
+# offset 2 and depth 1 (position), scale, rotation, opacity, colour: 14 numbers, section 3.1
+RAW = (2, 1, 3, 4, 1, 3)
+
+
+class GaussianDecoder(nn.Module):
+    """Upsample tokens to one feature per pixel, then map each to a Gaussian by an MLP.
+
+    The upsampling is linear and ends in a pixel shuffle: a token is the only knowledge about its
+    p x p pixels, so each pixel reads it through weights of its own, as the tokenizer wrote it.
+    Interpolating tokens instead would hand neighbouring pixels nearly the same feature, and a
+    pointwise MLP cannot tell them apart afterwards.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.upsample = nn.Linear(config.width, config.patch_px**2 * config.point_channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.point_channels, 2 * config.point_channels),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(2 * config.point_channels, sum(RAW)),
+        )
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B T D"],
+        scaffold: Scaffold,
+        portrait: Float[Tensor, "B 3 H W"],
+    ) -> Gaussians:
+        """Return N = 4 H W Gaussians a sample, ordered by view, row, column."""
+        n, p = self.config.patches, self.config.patch_px
+        features = self.upsample(tokens).unflatten(-1, (p, p, -1))  # (B, 4 T, p, p, C)
+        raw = self.mlp(features).unflatten(1, (VIEWS, n, n))  # (B, 4, Nh, Nw, p, p, 14)
+        raw = raw.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, 4, H, W, 14)
+        # Half precision has 3 digits, and a pixel at radius 2.7 is 0.005 wide.
+        with torch.autocast(raw.device.type, enabled=False):
+            return activate(raw.to(scaffold.slopes.dtype), scaffold, portrait, self.config)
+
+
+def activate(
+    raw: Float[Tensor, "B 4 H W 14"],
+    scaffold: Scaffold,
+    portrait: Float[Tensor, "B 3 H W"],
+    config: ModelConfig,
+) -> Gaussians:
+    """Turn raw outputs into Gaussians; zeros become the scaffold's start.
+
+    * depth ``z = radius + depth_reach tanh(.)`` along the pixel's ray, then up to ``offset_reach``
+      along the image's axes;
+    * scale in ``(scale_min_px, scale_max_px)`` times the footprint of a pixel at that depth: an
+      unbounded exponential lets Gaussians die below a pixel or flood the picture;
+    * rotation: the identity plus the output, normalised, in the axes of the view's camera;
+    * opacity: a sigmoid of a logit bounded by ``opacity_logit_reach``;
+    * colour: a sigmoid.
+    """
+    offset, depth, scale, quat, opacity, color = raw.split(RAW, dim=-1)
+    depth = depth + scaffold.start_depth[..., None]  # (B, 4, H, W, 1)
+    z = config.radius + config.depth_reach * torch.tanh(depth)
+    on_ray = torch.cat([scaffold.slopes.movedim(0, -1) * z, z], dim=-1)  # (B, 4, H, W, 3)
+    in_camera = on_ray + F.pad(config.offset_reach * torch.tanh(offset), (0, 1))
+    pixel = z / scaffold.K[0, 1, 1]  # side of a pixel's footprint, world units
+    span_px = config.scale_max_px - config.scale_min_px
+    start_scale = _logit((config.scale_start_px - config.scale_min_px) / span_px)
+    scales = pixel * (config.scale_min_px + span_px * torch.sigmoid(scale + start_scale))
+    turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+    reach = config.opacity_logit_reach
+    bounded = reach * torch.tanh((opacity + scaffold.start_opacity[..., None]) / reach)
+    start_color = start_colors(scaffold, portrait, config).movedim(2, -1)  # (B or 1, 4, H, W, 3)
+    return Gaussians.from_rgb(
+        means=scaffold.to_world(in_camera).flatten(1, 3),
+        quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),
+        scales=scales.flatten(1, 3),
+        opacities=torch.sigmoid(bounded).flatten(1),
+        rgb=torch.sigmoid(color + start_color).flatten(1, 3),
+    )
+
+
+def start_colors(
+    scaffold: Scaffold, portrait: Float[Tensor, "B 3 H W"], config: ModelConfig
+) -> Float[Tensor, "_ 4 3 H W"]:
+    """Return the logits of the colours before training.
+
+    With ``color_skip`` the front view starts at the portrait's pixels, in place of the mean head's
+    colours: adding two logits would be a colour that neither of them means.
+    """
+    start = scaffold.start_color[None]
+    if not config.color_skip:
+        return start
+    front = torch.logit(portrait.to(start.dtype), eps=COLOR_MARGIN)[:, None]
+    return torch.cat([front, start[:, 1:].expand(len(front), -1, -1, -1, -1)], dim=1)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
