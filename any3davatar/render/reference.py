@@ -49,27 +49,43 @@ class Splats:
     depth: Float[Tensor, "M"]
 
 
-def covariance(quats: Float[Tensor, "N 4"], scales: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
-    """Return ``R S S^T R^T`` (3DGS, Eq. 6); quaternions are normalised here."""
+def spread(quats: Float[Tensor, "N 4"], scales: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
+    """Return ``R S``, so that the covariance is ``R S (R S)^T`` (3DGS, Eq. 6).
+
+    Quaternions are normalised here. The product itself is never formed: a thin Gaussian's
+    covariance would lose its thin direction to rounding.
+    """
     rotation = quaternion_to_matrix(torch.nn.functional.normalize(quats, dim=-1))
-    spread = rotation * scales[:, None, :]
-    return spread @ spread.mT
+    return rotation * scales[:, None, :]
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """Gaussians as ellipses in the picture.
+
+    Attributes:
+        xy_px: (M, 2) projected centres.
+        covariance: (M, 3) xx, xy, yy in square pixels, dilated.
+        determinant: (M,) of the covariance.
+        depth: (M,) camera depth of the centre.
+    """
+
+    xy_px: Float[Tensor, "M 2"]
+    covariance: Float[Tensor, "M 3"]
+    determinant: Float[Tensor, "M"]
+    depth: Float[Tensor, "M"]
 
 
 def footprints(
     means: Float[Tensor, "M 3"],
-    covariances: Float[Tensor, "M 3 3"],
+    spreads: Float[Tensor, "M 3 3"],
     world_to_camera: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
     width: int,
     height: int,
     settings: RasterSettings,
-) -> tuple[Float[Tensor, "M 2"], Float[Tensor, "M 3"], Float[Tensor, "M"]]:
-    """Project by the local affine approximation (EWA, Eq. 29 ff.).
-
-    Returns:
-        Centres in pixels; 2D covariances (xx, xy, yy) in square pixels, dilated; camera depths.
-    """
+) -> Footprints:
+    """Project by the local affine approximation (EWA, Eq. 29 ff.): ``J W`` takes R S along."""
     rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3]
     x, y, z = (means @ rotation.T + translation).unbind(-1)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -80,19 +96,23 @@ def footprints(
     jacobian = torch.stack(
         [fx / z, zero, -fx * x_slope / z, zero, fy / z, -fy * y_slope / z], dim=-1
     ).unflatten(-1, (2, 3))
-    to_image = jacobian @ rotation
-    cov = to_image @ covariances @ to_image.mT  # (M, 2, 2)
-    dilated = torch.stack(
-        [cov[:, 0, 0] + settings.dilation_px2, cov[:, 0, 1], cov[:, 1, 1] + settings.dilation_px2],
-        dim=-1,
+    along_x, along_y = (jacobian @ rotation @ spreads).unbind(1)  # (M, 3) each
+    xx, yy = along_x.square().sum(-1), along_y.square().sum(-1)
+    # det(M M^T) is the sum of the squared minors of M (Cauchy-Binet): nothing cancels.
+    minors = torch.linalg.cross(along_x, along_y).square().sum(-1)
+    d = settings.dilation_px2
+    return Footprints(
+        xy_px=torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1),
+        covariance=torch.stack([xx + d, (along_x * along_y).sum(-1), yy + d], dim=-1),
+        determinant=minors + d * (xx + yy + d),
+        depth=z,
     )
-    return torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1), dilated, z
 
 
 @torch.no_grad()
 def visible(
     means: Float[Tensor, "N 3"],
-    covariances: Float[Tensor, "N 3 3"],
+    spreads: Float[Tensor, "N 3 3"],
     opacities: Float[Tensor, "N"],
     world_to_camera: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
@@ -105,25 +125,23 @@ def visible(
     in_range = (depth >= settings.near) & (depth <= settings.far)
     # A Gaussian whose peak is under one 8-bit step can contribute nowhere.
     index = (in_range & (opacities >= ALPHA_MIN)).nonzero()[:, 0]
-    xy_px, cov, depth = footprints(
-        means[index], covariances[index], world_to_camera, K, width, height, settings
-    )
+    ellipses = footprints(means[index], spreads[index], world_to_camera, K, width, height, settings)
     # Beyond this many sigmas alpha is under ALPHA_MIN (Radl et al., StopThePop, B.2).
     extent = (2 * (opacities[index] / ALPHA_MIN).log()).sqrt().clamp_max(EXTENT_MAX_SIGMA)
-    radius_px = (extent[:, None] * cov[:, [0, 2]].sqrt()).ceil()
-    determinant = cov[:, 0] * cov[:, 2] - cov[:, 1] * cov[:, 1]
-    seen = (determinant > 0) & determinant.isfinite()
+    radius_px = (extent[:, None] * ellipses.covariance[:, [0, 2]].sqrt()).ceil()
+    seen = (ellipses.determinant > 0) & ellipses.determinant.isfinite()
     seen &= (radius_px > settings.radius_clip_px).any(-1)
+    xy_px = ellipses.xy_px
     size = xy_px.new_tensor([width, height])
     seen &= ((xy_px + radius_px > 0) & (xy_px - radius_px < size)).all(-1)
     order = seen.nonzero()[:, 0]
-    order = order[depth[order].argsort(stable=True)]  # ties keep the order of the input
+    order = order[ellipses.depth[order].argsort(stable=True)]  # ties keep the order of the input
     return index[order], radius_px[order]
 
 
 def project(
     means: Float[Tensor, "N 3"],
-    covariances: Float[Tensor, "N 3 3"],
+    spreads: Float[Tensor, "N 3 3"],
     opacities: Float[Tensor, "N"],
     world_to_camera: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
@@ -133,11 +151,11 @@ def project(
 ) -> Splats:
     """Project the Gaussians that may touch the picture, front to back."""
     camera = (world_to_camera, K, width, height, settings)
-    index, radius_px = visible(means, covariances, opacities, *camera)
-    xy_px, cov, depth = footprints(means[index], covariances[index], *camera)
-    xx, xy, yy = cov.unbind(-1)
-    conic = torch.stack([yy, -xy, xx], dim=-1) / (xx * yy - xy * xy)[:, None]
-    return Splats(index, xy_px, conic, radius_px, depth)
+    index, radius_px = visible(means, spreads, opacities, *camera)
+    ellipses = footprints(means[index], spreads[index], *camera)
+    xx, xy, yy = ellipses.covariance.unbind(-1)
+    conic = torch.stack([yy, -xy, xx], dim=-1) / ellipses.determinant[:, None]
+    return Splats(index, ellipses.xy_px, conic, radius_px, ellipses.depth)
 
 
 @torch.no_grad()
@@ -260,11 +278,11 @@ def rasterize(
     )
     pictures, alphas, depths = [], [], []
     for b in range(means.shape[0]):
-        covariances = covariance(quats[b], scales[b])
+        spreads = spread(quats[b], scales[b])
         for v in range(world_to_camera.shape[1]):
             extrinsics = world_to_camera[b, v]
             splats = project(
-                means[b], covariances, opacities[b], extrinsics, K[b, v], width, height, settings
+                means[b], spreads, opacities[b], extrinsics, K[b, v], width, height, settings
             )
             if colors is not None:
                 channels = colors[b]

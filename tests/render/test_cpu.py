@@ -72,7 +72,7 @@ def draw_and_pull(
     return result, dict(zip((name for name, _ in named), gradients, strict=True))
 
 
-def assert_pictures_agree(ours: Rasterized, theirs: Rasterized) -> None:
+def assert_pictures_agree(ours: Rasterized, theirs: Rasterized, bulk_rgb: float = 1e-5) -> None:
     for name, a, b in zip(ours._fields, ours, theirs, strict=True):
         assert (a is None) == (b is None)
         if a is None or b is None or a.numel() == 0:
@@ -82,7 +82,7 @@ def assert_pictures_agree(ours: Rasterized, theirs: Rasterized) -> None:
         # value within 1e-7 of a threshold (1/255, 1e-4) falls to either side, which moves a pixel
         # by up to 1e-2. So the bulk is bounded tightly and the few pixels are counted. Expected
         # depth is a ratio at alphas down to 1/255, in units of the distance 2.7.
-        bulk = 1e-5 if name != "depth" else 1e-4
+        bulk = bulk_rgb if name != "depth" else 1e-4
         kth = max(1, int(0.999 * difference.numel()))
         assert difference.kthvalue(kth).values < bulk, name
         assert difference.mean() < bulk / 10, name
@@ -548,23 +548,27 @@ def test_an_unknown_build_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("make", [head_scene, cloud_scene])
 @pytest.mark.parametrize(
     ("n", "size_px", "views", "with_gradients"),
     [(2**14, 128, 8, True), (2**16, 256, 1, True), (2**18, 512, 1, True), (2**20, 512, 1, False)],
 )
-def test_dense_heads_are_the_reference_s(
-    n: int, size_px: int, views: int, with_gradients: bool
+def test_large_scenes_are_the_reference_s(
+    make: Callable[..., RasterScene], n: int, size_px: int, views: int, with_gradients: bool
 ) -> None:
-    scene, size = head_scene(n, width=size_px, views=views), (size_px, size_px)
+    scene, size = make(n, width=size_px, views=views), (size_px, size_px)
+    # On a dense surface at 512 px, splats that cross the threshold of 1/255 set the tail: there
+    # the reference in float32 is itself 1.1e-5 (p99.9) from the reference in float64.
+    bulk = 2e-5 if make is head_scene and size_px == 512 else 1e-5
     if not with_gradients:
         with torch.no_grad():
             assert_pictures_agree(
-                draw(cpu.rasterize, scene, size), draw(reference.rasterize, scene, size)
+                draw(cpu.rasterize, scene, size), draw(reference.rasterize, scene, size), bulk
             )
         return
     ours = draw_and_pull(cpu.rasterize, scene, size)
     theirs = draw_and_pull(reference.rasterize, scene, size)
-    assert_pictures_agree(ours[0], theirs[0])
+    assert_pictures_agree(ours[0], theirs[0], bulk)
     assert_gradients_agree(ours[1], theirs[1])
 
 

@@ -148,15 +148,14 @@ def test_projection_equals_gsplats_torch_functions() -> None:
     scene = cloud(200)
     covariances, _ = gsplat._quat_scale_to_covar_preci(scene.quats, scene.scales)
     assert covariances is not None
-    torch.testing.assert_close(
-        reference.covariance(scene.quats[0], scene.scales[0]), covariances[0], atol=1e-14, rtol=0
-    )
+    spreads = reference.spread(scene.quats[0], scene.scales[0])
+    torch.testing.assert_close(spreads @ spreads.mT, covariances[0], atol=1e-14, rtol=0)
     _, xy_px, depths, conics, _ = gsplat._fully_fused_projection(
         scene.means, covariances, scene.world_to_camera, scene.K, 24, 20
     )
     for view in range(2):
         splats = reference.project(
-            scene.means[0], covariances[0], scene.opacities[0],
+            scene.means[0], spreads, scene.opacities[0],
             scene.world_to_camera[0, view], scene.K[0, view], 24, 20, RasterSettings(),
         )  # fmt: skip
         assert len(splats.index) > 100
@@ -179,8 +178,9 @@ def test_visible_gaussians_are_those_that_gsplat_keeps() -> None:
     radii, *_ = gsplat._fully_fused_projection(
         scene.means, covariances, scene.world_to_camera, scene.K, 24, 20
     )
+    spreads = reference.spread(scene.quats[0], scene.scales[0])
     index, radius_px = reference.visible(
-        scene.means[0], covariances[0], scene.opacities[0],
+        scene.means[0], spreads, scene.opacities[0],
         scene.world_to_camera[0, 0], scene.K[0, 0], 24, 20, RasterSettings(),
     )  # fmt: skip
     kept = (radii[0, 0] > 0).all(-1)

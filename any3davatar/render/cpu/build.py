@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+from any3davatar.cache import cache_root
+
 logger = logging.getLogger(__name__)
 
 Build = Literal["avx2", "portable"]
@@ -73,12 +75,7 @@ def _cpu_has_avx2() -> bool:
 
 def cache_folder() -> Path:
     """Return where compiled kernels are kept."""
-    root = os.environ.get("A3D_CACHE")
-    if root is None:
-        import platformdirs
-
-        root = platformdirs.user_cache_dir("any3davatar")
-    return Path(root) / "kernels"
+    return cache_root() / "kernels"
 
 
 def library_path(build: Build) -> Path:

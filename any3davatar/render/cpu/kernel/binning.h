@@ -228,9 +228,9 @@ inline void bin_chunk(const A3dScene& scene, int64_t head, const Camera& camera,
     F8 reach = max(log2_positive(max(g.opacity, splat(1e-9f))) - log2_alpha_min, F8{});
     F8 sigmas = sqrt(reach * splat(2.0f / kLog2e));
     F8 half_width = sigmas * sqrt(e.xx), half_height = sigmas * sqrt(e.yy);
-    F8 inverse_z = e.inverse_z;
-    F8 x = fma(splat(camera.fx) * e.x, inverse_z, splat(camera.cx));
-    F8 y = fma(splat(camera.fy) * e.y, inverse_z, splat(camera.cy));
+    // Divided, not multiplied by 1/z: an error here is one of the centre, in pixels.
+    F8 x = splat(camera.fx) * e.x / e.z + splat(camera.cx);
+    F8 y = splat(camera.fy) * e.y / e.z + splat(camera.cy);
     if (model.radius_clip_px > 0) {
       F8 capped = min(sigmas, splat(model.extent_max_sigma));
       // ceil(r) > clip is r > floor(clip).

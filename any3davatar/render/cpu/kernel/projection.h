@@ -141,9 +141,10 @@ inline Ellipse8 ellipse_of(const Gaussians8& g, const Rotation8& rotation, const
   const float* w = camera.rotation;
   F8 point[3];
   for (int i = 0; i < 3; ++i) {
-    point[i] = fma(splat(w[3 * i]), g.mean[0],
-                   fma(splat(w[3 * i + 1]), g.mean[1],
-                       fma(splat(w[3 * i + 2]), g.mean[2], splat(camera.translation[i]))));
+    // In the order in which a matrix product sums, so that depths tie and sort as elsewhere.
+    point[i] = fma(splat(w[3 * i + 2]), g.mean[2],
+                   fma(splat(w[3 * i + 1]), g.mean[1], splat(w[3 * i]) * g.mean[0])) +
+               splat(camera.translation[i]);
   }
   e.x = point[0], e.y = point[1], e.z = point[2];
   e.inverse_z = splat(1.0f) / e.z;

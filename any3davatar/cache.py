@@ -1,4 +1,4 @@
-"""Where fetched and derived files are kept between runs."""
+"""Where fetched and derived files are kept between runs. Knows the standard library only."""
 
 import os
 from pathlib import Path

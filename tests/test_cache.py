@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from any3davatar.core.cache import cache_root
+
+from any3davatar.cache import cache_root
 
 
 def test_the_environment_names_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
