@@ -1,0 +1,18 @@
+"""Scalp hair: ``build_hair`` turns the spec's style into strands on the neutral head."""
+
+from any3davatar.anyhead.heads.anatomy import Anatomy
+from any3davatar.anyhead.heads.hair.gather import gather
+from any3davatar.anyhead.heads.hair.grow import grow
+from any3davatar.anyhead.heads.hair.styles import STYLES, Style
+from any3davatar.anyhead.heads.meshes import Strands
+from any3davatar.anyhead.heads.spec import HeadSpec
+
+
+def build_hair(spec: HeadSpec, anatomy: Anatomy) -> list[Strands]:
+    """Grow the spec's hair in the head frame; an empty list when bald."""
+    if spec.hair.style == "bald":
+        return []
+    style = STYLES[spec.hair.style]
+    if isinstance(style, Style):
+        return [grow(spec, style, anatomy)]
+    return [gather(spec, style, anatomy)]
