@@ -93,7 +93,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         ),
         african=_rounded(shares[0]),
         asian=_rounded(shares[1]),
-        european=_rounded(shares[2] + 0.001),
+        european=_rounded(min(1.0, shares[2] + 0.001)),  # never no ancestry at all
         weight=_rounded(np.clip(0.5 + 0.22 * rng.standard_normal(), 0.05, 1)),
         muscle=_rounded(np.clip(0.5 + 0.15 * rng.standard_normal(), 0.1, 0.9)),
         shape=_shape(rng),

@@ -95,6 +95,13 @@ def test_sampling_is_a_function_of_the_seed():
     assert len({to_json(sample_head(seed)) for seed in range(50)}) == 50
 
 
+@pytest.mark.parametrize("seed", [724, 1000622, 1000801, 1000868, 2000115])
+def test_a_person_of_one_ancestry_alone_is_a_valid_spec(seed):
+    # These seeds draw a share of ancestry that rounds to 1.
+    identity = sample_head(seed).identity
+    assert max(identity.african, identity.asian, identity.european) == 1
+
+
 def test_asking_for_accessories_does_not_change_who_it_is():
     plain, dressed = sample_head(5), sample_head(5, accessories=True, expressions=True)
     assert dressed.accessories

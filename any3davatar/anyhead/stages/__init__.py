@@ -1,0 +1,1 @@
+"""The stages of ``AI_Generated_Heads_Dataset`` after the prompt, and their back ends."""

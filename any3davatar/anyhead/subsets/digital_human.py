@@ -1,0 +1,146 @@
+"""``Digital_Human_Heads_Dataset``: persons x expressions x views (Any3DAvatar, section 3.2).
+
+The paper fits MetaHumans to FaceScape's keypoints and renders them in Unreal Engine; here the
+procedural head of `any3davatar.anyhead.heads` takes their place.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from any3davatar.anyhead import layout, people
+from any3davatar.anyhead.camera_parameters import write_camera_parameters
+from any3davatar.anyhead.errors import DataError
+from any3davatar.anyhead.heads import names
+from any3davatar.anyhead.heads.spec import HeadSpec
+from any3davatar.anyhead.pictures import write_view
+from any3davatar.anyhead.readme import digital_human_readme
+from any3davatar.anyhead.records import GroupRecord, HeadRecord, hashes_of
+from any3davatar.anyhead.rigs import Rig, make_rig
+
+PREFIX = "dh"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the digital human is drawn.
+
+    Attributes:
+        size_px: width and height of a view.
+        supersampling: samples a pixel and axis.
+    """
+
+    size_px: int = 512
+    supersampling: int = 2
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size_px <= 4096:
+            raise DataError(f"size_px: got {self.size_px}, expected 16 to 4096 pixels")
+        if not 1 <= self.supersampling <= 8:
+            raise DataError(f"supersampling: got {self.supersampling}, expected 1 to 8")
+
+
+@dataclass(frozen=True)
+class DigitalHumans:
+    """The recipe of the subset.
+
+    Attributes:
+        drawing: size and quality of the pictures.
+        rig: a key of `any3davatar.anyhead.rigs.RIGS`.
+        expressions: groups a person: the neutral face first, then others by lot.
+    """
+
+    drawing: Drawing = field(default_factory=Drawing)
+    rig: str = "digital80"
+    expressions: int = 4
+
+    subset = layout.DIGITAL_HUMAN
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.expressions <= len(names.EXPRESSIONS):
+            raise DataError(
+                f"expressions: got {self.expressions}, expected 1 to {len(names.EXPRESSIONS)}"
+            )
+        make_rig(self.rig, self.drawing.size_px, 0)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the recipe as JSON."""
+        return {"kind": "digital humans", **asdict(self)}
+
+    def readme(self) -> str:
+        """Return the text of README.md."""
+        return digital_human_readme(self.describe())
+
+    def head_id(self, seed: int) -> str:
+        """Return the id of a seed's head."""
+        return layout.head_id(PREFIX, seed)
+
+    def build(self, seed: int, folder: Path) -> HeadRecord:
+        """Write all groups of a person; see `any3davatar.anyhead.recipes.Recipe`."""
+        someone = people.person(seed)
+        conditions = {
+            name: people.with_expression(someone, name)
+            for name in expressions_of(seed, self.expressions)
+        }
+        groups = draw_groups(
+            folder, conditions, make_rig(self.rig, self.drawing.size_px, seed), self.drawing
+        )
+        return digital_human_record(self.head_id(seed), seed, groups)
+
+
+def expressions_of(seed: int, count: int) -> list[str]:
+    """Return `count` expressions for a person: neutral first, the others by lot, none twice."""
+    others = [name for name in names.EXPRESSIONS if name != "neutral"]
+    random = np.random.default_rng([seed, 0x65787072])  # a stream of its own beside the head's
+    return ["neutral", *(str(name) for name in random.permutation(others)[: count - 1])]
+
+
+def draw_groups(
+    folder: Path, conditions: Mapping[str, HeadSpec], rig: Rig, drawing: Drawing
+) -> list[GroupRecord]:
+    """Draw one group for each condition, from the same cameras."""
+    groups = []
+    for name, spec in conditions.items():
+        group = folder / layout.checked_id(name, "group id")
+        group.mkdir()
+        drawn_from = people.drawer(spec, drawing.supersampling)
+        for v in range(len(rig)):  # 80 views of 512 pixels at once would take 420 MB
+            view = drawn_from(rig.cameras[v : v + 1])[0]
+            write_view(group / f"{layout.view_id(v)}.png", view.rgb, view.alpha)
+        write_camera_parameters(group / layout.CAMERA_PARAMETERS, rig)
+        groups.append(group_record(name, spec, group))
+    return groups
+
+
+def group_record(
+    name: str | None,
+    spec: HeadSpec,
+    folder: Path,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    scores: Mapping[str, float] | None = None,
+) -> GroupRecord:
+    """Return the record of a group of the digital human whose files are written."""
+    return GroupRecord(
+        id=name,
+        attributes={**(attributes or {}), "spec": people.plain(spec)},
+        accessories=tuple(accessory.kind for accessory in spec.accessories),
+        stylised=spec.look != people.NATURAL,
+        scores=scores or {},
+        files=hashes_of(folder),
+    )
+
+
+def digital_human_record(head: str, seed: int, groups: Sequence[GroupRecord]) -> HeadRecord:
+    """Return the record of a digital human."""
+    return HeadRecord(
+        subset=layout.DIGITAL_HUMAN,
+        head_id=head,
+        subject=head,
+        seed=seed,
+        attributes={"made_by": "procedural digital human"},
+        groups=tuple(groups),
+    )
