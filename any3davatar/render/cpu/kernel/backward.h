@@ -11,8 +11,6 @@
 
 #pragma once
 
-#include <atomic>
-
 #include "forward.h"
 
 namespace a3d {
@@ -20,12 +18,12 @@ namespace a3d {
 constexpr int kMoments = 6;  // one, x, y, xx, xy, yy: see Moments8
 constexpr uint32_t kNoSlot = 0xffffffffu;
 
-// Slots of all tiles; those of one Gaussian in one view are a list. A slot is six moments, the
-// channels, and the number of the next slot in its list.
+// Slots of all tiles; those of one Gaussian in one view are a list, in ascending order: tiles in
+// reading order. A slot is six moments, the channels, and the number of the next slot in its list.
 struct Slots {
   int64_t channels;
   Buffer<float> values;
-  Buffer<std::atomic<uint32_t>> head;  // (B * V, N)
+  Buffer<uint32_t> head;  // (B * V, N)
 
   int64_t stride() const { return kMoments + channels + 1; }
   float* at(int64_t slot) const { return values.get() + slot * stride(); }
@@ -163,7 +161,6 @@ inline void gradients_of_tile(const A3dScene& scene, const Camera& camera, const
   start_transmittance(tile, scratch->planes.data());
   load_upstream(scene, tile, pictures, gradients, channels, scratch->planes.data());
   OpenPixels open;
-  std::atomic<uint32_t>* heads = slots.head.get() + tile.view * scene.gaussians;
   for (int64_t done = 0; done < record.count; done += kBatch) {
     int64_t count = std::min(kBatch, record.count - done);
     const Entry* entries = record.entries.get() + done;
@@ -178,34 +175,41 @@ inline void gradients_of_tile(const A3dScene& scene, const Camera& camera, const
       case 4: gradients_of_batch<4>(scene.model, 4, open, scratch, slots, slot); break;
       default: gradients_of_batch<0>(scene.model, channels, open, scratch, slots, slot);
     }
-    for (int64_t i = 0; i < count; ++i) {
-      // In which order the list comes out is a matter of chance; collect_slots sorts it.
-      slots.set_next(slot + i, heads[gaussian_of(entries[i])].exchange(
-                                   static_cast<uint32_t>(slot + i), std::memory_order_relaxed));
+  }
+}
+
+// Threads the slots of one view's Gaussians [begin, end) into lists. Slots are visited from the
+// last to the first, so that each list ascends. Whoever owns the range writes it alone: exchanging
+// list heads while tiles are drawn passes cache lines between cores at every entry.
+inline void link_slots(const A3dScene& scene, const Grid& grid,
+                       const std::vector<TileRecord>& records,
+                       const std::vector<int64_t>& first_slot, int64_t view, int64_t begin,
+                       int64_t end, const Slots& slots) {
+  uint32_t* heads = slots.head.get() + view * scene.gaussians;
+  std::memset(heads + begin, 0xff, (end - begin) * sizeof(uint32_t));
+  const uint64_t length = static_cast<uint64_t>(end - begin);
+  for (int64_t tile = (view + 1) * grid.tiles() - 1; tile >= view * grid.tiles(); --tile) {
+    const TileRecord& record = records[tile];
+    for (int64_t i = record.count - 1; i >= 0; --i) {
+      const uint64_t gaussian = gaussian_of(record.entries[i]);
+      if (gaussian - static_cast<uint64_t>(begin) >= length) continue;
+      slots.set_next(first_slot[tile] + i, heads[gaussian]);
+      heads[gaussian] = static_cast<uint32_t>(first_slot[tile] + i);
     }
   }
 }
 
-// Adds up the slots of one Gaussian in one view, in ascending order: tiles in reading order.
-inline void collect_slots(const Slots& slots, uint32_t head, std::vector<uint32_t>* list,
-                          float* sums) {
+// Adds up the slots of one Gaussian in one view, in ascending order.
+inline void collect_slots(const Slots& slots, uint32_t head, float* sums) {
   const int64_t width = slots.stride() - 1;
-  if (slots.next(head) == kNoSlot) {
-    std::memcpy(sums, slots.at(head), width * sizeof(float));
-    return;
-  }
-  list->clear();
-  for (uint32_t slot = head; slot != kNoSlot; slot = slots.next(slot)) list->push_back(slot);
-  std::sort(list->begin(), list->end());
-  std::memset(sums, 0, width * sizeof(float));
-  for (uint32_t slot : *list) {
+  std::memcpy(sums, slots.at(head), width * sizeof(float));
+  for (uint32_t slot = slots.next(head); slot != kNoSlot; slot = slots.next(slot)) {
     const float* value = slots.at(slot);
     for (int64_t k = 0; k < width; ++k) sums[k] += value[k];
   }
 }
 
 struct GaussianScratch {
-  std::vector<uint32_t> list;
   std::vector<int64_t> touched;
   std::vector<float> sums;  // of one slot
 };
@@ -252,10 +256,10 @@ inline void gradients_of_eight(const A3dScene& scene, const std::vector<Camera>&
     I8 touched = {};
     for (int lane = 0; lane < count; ++lane) {
       int64_t local = index[lane] - head * scene.gaussians;
-      uint32_t first = slots.head[view * scene.gaussians + local].load(std::memory_order_relaxed);
+      uint32_t first = slots.head[view * scene.gaussians + local];
       if (first == kNoSlot) continue;
       touched[lane] = -1;
-      collect_slots(slots, first, &scratch->list, sums);
+      collect_slots(slots, first, sums);
       std::memcpy(moments[lane], sums, kMoments * sizeof(float));
       const float* by_color = sums + kMoments;
       if (with_depth) moments[lane][kMoments] = by_color[scene.channels];
@@ -307,7 +311,7 @@ inline void gradients_of_gaussians(const A3dScene& scene, const std::vector<Came
   scratch->touched.clear();
   for (int64_t i = begin; i < end; ++i) {
     for (int64_t view = head * scene.views; view < (head + 1) * scene.views; ++view) {
-      if (slots.head[view * scene.gaussians + i].load(std::memory_order_relaxed) != kNoSlot) {
+      if (slots.head[view * scene.gaussians + i] != kNoSlot) {
         scratch->touched.push_back(head * scene.gaussians + i);
         break;
       }
@@ -323,7 +327,7 @@ inline void gradients_of_gaussians(const A3dScene& scene, const std::vector<Came
     for (int64_t j = i + kAhead; j < std::min(i + kAhead + kLanes, whole); ++j) {
       for (int64_t view = head * scene.views; view < (head + 1) * scene.views; ++view) {
         const int64_t local = touched[j] - head * scene.gaussians;
-        uint32_t first = slots.head[view * scene.gaussians + local].load(std::memory_order_relaxed);
+        uint32_t first = slots.head[view * scene.gaussians + local];
         if (first == kNoSlot) continue;
         __builtin_prefetch(slots.at(first));
         __builtin_prefetch(slots.at(first) + slots.stride() - 1);

@@ -8,7 +8,7 @@
 //     ordering.h    front to back, lazily
 //     tile.h        what both passes do with a tile
 //     forward.h     phase 2: compositing
-//     backward.h    phases 3 and 4: gradients by tile, gradients by Gaussian
+//     backward.h    phases 3 to 5: gradients by tile, slots to lists, gradients by Gaussian
 //
 // The image model, and the places where it is decided, follow gsplat 1.5.3 ("classic"); settings.py
 // holds its constants.
@@ -97,7 +97,7 @@ void backward(const A3dScene& scene, const A3dPictures& pictures, const A3dTape&
   Slots slots;
   slots.channels = scene.channels + with_depth;
   slots.values = Buffer<float>(total * slots.stride());
-  slots.head = Buffer<std::atomic<uint32_t>>(views * scene.gaussians);
+  slots.head = Buffer<uint32_t>(views * scene.gaussians);
   const int64_t n = scene.heads * scene.gaussians;
   prefer_huge_pages(gradients.means, 3 * n), prefer_huge_pages(gradients.quats, 4 * n);
   prefer_huge_pages(gradients.scales, 3 * n), prefer_huge_pages(gradients.opacities, n);
@@ -105,8 +105,8 @@ void backward(const A3dScene& scene, const A3dPictures& pictures, const A3dTape&
   prefer_huge_pages(gradients.sh, 3 * scene.sh_coefficients * n);
   constexpr int64_t kBlock = 4096;
   const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
-  std::memset(static_cast<void*>(slots.head.get()), 0xff,
-              views * scene.gaussians * sizeof(uint32_t));
+  // Each range of a view reads all of the view's entries once: not more ranges than pay.
+  const int64_t ranges = std::clamp<int64_t>(scene.gaussians >> 16, 2, 8);
 
   parallel_for<GradientScratch>(
       views * grid.tiles(), threads, [&](GradientScratch& scratch, int64_t job) {
@@ -116,6 +116,11 @@ void backward(const A3dScene& scene, const A3dPictures& pictures, const A3dTape&
                           tape.splats[tile.view].get(), pictures, picture_gradients,
                           first_slot[job], slots, &scratch);
       });
+  parallel_for<NoScratch>(views * ranges, threads, [&](NoScratch&, int64_t job) {
+    const int64_t view = job / ranges, range = job % ranges;
+    link_slots(scene, grid, tape.records, first_slot, view, scene.gaussians * range / ranges,
+               scene.gaussians * (range + 1) / ranges, slots);
+  });
   parallel_for<GaussianScratch>(
       scene.heads * blocks, threads, [&](GaussianScratch& scratch, int64_t job) {
         int64_t begin = job % blocks * kBlock;
