@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from any3davatar.commands import data_cli, train_cli
+
 if TYPE_CHECKING:
     from any3davatar.commands.scene import HeadOptions
 
 app = typer.Typer(
     name="any3davatar",
-    help="3D Gaussian heads: render, film, convert and inspect them.",
+    help="3D Gaussian heads: data, training, rendering, files.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -208,7 +210,7 @@ def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the results; created if needed.")] = Path(
         "demo-out"
     ),
-    seed: Annotated[int, typer.Option(help="Which person.")] = 4,
+    seed: Annotated[int, typer.Option(help="Which person.")] = 24,
     size: Size = 256,
     gaussians: Annotated[int, typer.Option(help="How many.", min=100)] = 30_000,
     steps: Annotated[int, typer.Option(help="Optimisation steps.", min=1)] = 300,
@@ -219,6 +221,10 @@ def demo(
     with _exit_codes() as finish:
         job = command.DemoJob(out, seed, size, gaussians, steps)
         finish(command.run(job))
+
+
+app.add_typer(data_cli.app)
+app.command()(train_cli.train)
 
 
 def main() -> None:

@@ -43,7 +43,16 @@ def arrow(
     style = {"arrowstyle": "-|>", "color": color, "lw": 2.2, "mutation_scale": 16}
     axes.annotate("", end, start, arrowprops=style)
     place = end + beyond_px * (end - start) / (np.linalg.norm(end - start) + 1e-9) + shift_px
-    axes.text(*place, text, color=color, ha="center", va="center", fontsize=10, weight="bold")
+    axes.text(
+        float(place[0]),
+        float(place[1]),
+        text,
+        color=color,
+        ha="center",
+        va="center",
+        fontsize=10,
+        weight="bold",
+    )
 
 
 def world_and_camera(axes: Axes) -> None:
@@ -106,7 +115,15 @@ def azimuths(axes: Axes) -> None:
         if canonical:
             label += f"\n{names[float(angle)]}"
         outward = spot + 0.17 * (spot - 320)
-        axes.text(*outward, label, ha="center", va="center", color=color, fontsize=10)
+        axes.text(
+            float(outward[0]),
+            float(outward[1]),
+            label,
+            ha="center",
+            va="center",
+            color=color,
+            fontsize=10,
+        )
     axes.set_title("Azimuth, seen from above: positive toward the subject's left", color=INK)
     axes.set_xlim(0, 640)
     axes.set_ylim(640, 0)

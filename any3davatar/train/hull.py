@@ -1,0 +1,174 @@
+"""The mean head of a training set, where a network with ``hull_start`` begins.
+
+Shape: the visual hull of mean silhouettes (a point is inside where every camera sees it covered in
+at least half of the heads); its depth is where a canonical ray first meets it. Opacity and colour:
+means of the canonical pictures. Rays that miss the hull start nearly transparent: wherever they
+were put, they would stand as walls in the other views.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from any3davatar.anyhead.errors import DataError
+from any3davatar.anyhead.readers import GroupEntry, HeadCapture
+from any3davatar.core import Cameras, Views
+from any3davatar.core.rigs import canonical_four
+from any3davatar.io import FormatError
+from any3davatar.model import Hull
+from any3davatar.train.config import TrainConfig
+from any3davatar.train.samples import POSE_TOLERANCE, canonical_indices, read_framed
+
+Read = TypeVar("Read")
+logger = logging.getLogger(__name__)
+
+COVERED = 0.5
+OPACITY_BESIDE = 0.02  # at most, where a ray misses the hull; a wall seen edge on is 64 of them
+RAY_STEPS = 128
+WHOLE_FOV_DEG = 170.0  # wider than any picture
+REACH_USED = 0.98  # of the config's depth reach: the network's start has no slope at its very end
+
+
+def mean_hull(
+    groups: Sequence[GroupEntry],
+    config: TrainConfig,
+    on_group: Callable[[], None] | None = None,
+) -> Hull:
+    """Compute the mean head of `config.hull_groups` groups, spread evenly over `groups`.
+
+    Args:
+        groups: the training set.
+        config: the run; its network's cameras and size are the hull's.
+        on_group: called after each group.
+
+    Raises:
+        DataError: a group lacks a canonical view; or a file can't be read, and ``on_broken`` is
+            ``"stop"``. With ``"skip"`` its group is left out of the mean, and a warning says so.
+    """
+    count = min(config.hull_groups, len(groups))
+    chosen = [groups[i * len(groups) // count] for i in range(count)]
+    first = _readable(chosen, config, lambda group: group.capture())
+    poses = _shared_poses(first, config)
+
+    def see(group: GroupEntry) -> _Seen:
+        if on_group is not None:
+            on_group()
+        return _see(group.capture(), poses, config)
+
+    seen = _readable(chosen, config, see)
+    opacity = torch.stack([one.canonical.alpha for one in seen]).mean(0)  # (4, 1, H, W)
+    color = torch.stack([one.canonical.rgb for one in seen]).mean(0)
+    silhouettes = torch.stack([one.silhouettes for one in seen]).mean(0)  # (V, 1, 2 H, 2 W)
+    depth, met = _hull_depth(silhouettes, seen[0].cameras, config)
+    coverage = opacity[:, 0].clamp(0, 1)
+    return Hull(
+        depth=depth,
+        opacity=torch.where(met, coverage, coverage.clamp_max(OPACITY_BESIDE)),
+        rgb=(color / opacity.clamp_min(1e-3)).clamp(0, 1),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the mean needs of one group: whole silhouettes, and canonical pictures over black."""
+
+    silhouettes: Float[Tensor, "V 1 _ _"]
+    cameras: Cameras
+    canonical: Views
+
+
+def _see(capture: HeadCapture, poses: Float[Tensor, "V 4 4"], config: TrainConfig) -> _Seen:
+    model = config.model
+    at = _matches(capture, poses).float().argmax(dim=1).tolist()
+    black = torch.zeros(3)  # adds nothing to a sum of premultiplied colours
+    # Silhouettes whole: a crop does not say what is beside it.
+    whole, cameras = read_framed(
+        capture, at, black, size_px=2 * model.size_px, vertical_fov_deg=WHOLE_FOV_DEG
+    )
+    canonical, _ = read_framed(
+        capture, at[:4], black, size_px=model.size_px, vertical_fov_deg=model.vertical_fov_deg
+    )
+    return _Seen(whole.alpha, cameras, canonical)
+
+
+def _readable(
+    groups: Sequence[GroupEntry], config: TrainConfig, read: Callable[[GroupEntry], Read]
+) -> list[Read]:
+    """Read something of each group; those that can't be read stop the run or are left out."""
+    found = []
+    for group in groups:
+        try:
+            found.append(read(group))
+        except (FormatError, OSError) as error:
+            if config.on_broken == "stop":
+                raise DataError(
+                    f"{group.id} can't be read for the mean head: {error}. Repair the data, or "
+                    "train with on_broken=skip"
+                ) from error
+            logger.warning("%s is left out of the mean head: %s", group.id, error)
+    if not found:
+        raise DataError(f"none of {len(groups)} groups could be read for the mean head")
+    return found
+
+
+def _shared_poses(captures: Sequence[HeadCapture], config: TrainConfig) -> Float[Tensor, "V 4 4"]:
+    """Return the poses that every head was seen from: the canonical four, then the others."""
+    poses = captures[0].cameras.world_to_camera
+    canonical = canonical_indices(captures[0], config.model.radius)
+    for capture in captures[1:]:
+        canonical_indices(capture, config.model.radius)
+    shared = torch.stack([_matches(capture, poses).any(dim=1) for capture in captures]).all(dim=0)
+    others = [i for i in shared.nonzero()[:, 0].tolist() if i not in canonical]
+    return poses[[*canonical, *others]]
+
+
+def _matches(capture: HeadCapture, poses: Float[Tensor, "P 4 4"]) -> Bool[Tensor, "P V"]:
+    """Tell which views of a capture were taken from which pose."""
+    difference = capture.cameras.world_to_camera[None] - poses[:, None]
+    return difference.abs().amax((-2, -1)) <= POSE_TOLERANCE
+
+
+def _hull_depth(
+    alpha: Float[Tensor, "V 1 Hs Ws"], cameras: Cameras, config: TrainConfig
+) -> tuple[Float[Tensor, "4 H W"], Bool[Tensor, "4 H W"]]:
+    """Return the camera depth at which each canonical ray enters the hull, and whether it does.
+
+    The depth of a ray that does not is the centre's.
+    """
+    model = config.model
+    reach = REACH_USED * model.depth_reach
+    depths = torch.linspace(model.radius - reach, model.radius + reach, RAY_STEPS)
+    canonical = canonical_four(
+        model.size_px, radius=model.radius, vertical_fov_deg=model.vertical_fov_deg
+    )
+    inside = torch.stack(
+        [_inside(_points_at(canonical, float(depth)), alpha, cameras) for depth in depths]
+    )  # (D, 4, H, W)
+    first = inside.float().argmax(dim=0)  # the first of equal maxima
+    met = inside.any(0)
+    return torch.where(met, depths[first], torch.full_like(depths[first], model.radius)), met
+
+
+def _points_at(cameras: Cameras, depth: float) -> Float[Tensor, "4 H W 3"]:
+    """Return the world points at one camera depth behind every pixel."""
+    origins, directions = cameras.rays()
+    forward = cameras.world_to_camera[:, None, None, 2, :3]
+    return origins + directions * depth / (directions * forward).sum(-1, keepdim=True)
+
+
+def _inside(
+    points: Float[Tensor, "4 H W 3"], alpha: Float[Tensor, "V 1 Hs Ws"], cameras: Cameras
+) -> Bool[Tensor, "4 H W"]:
+    """Tell which points every camera frames and sees as covered."""
+    pixels, depth = cameras.project(points.reshape(1, -1, 3).expand(len(cameras), -1, -1))
+    size = pixels.new_tensor([cameras.width, cameras.height])
+    in_front = depth > 0  # (V, P)
+    # What lies outside a picture reads as 0.
+    seen = F.grid_sample(alpha, (2 * pixels / size - 1)[:, None], align_corners=False)[:, 0, 0]
+    return ((seen >= COVERED) & in_front).all(0).reshape(points.shape[:-1])

@@ -1,0 +1,114 @@
+"""Eq. 6 term by term, and what happens when a term is not finite."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from any3davatar.anyhead.readers import GroupEntry
+from any3davatar.core import Views
+from any3davatar.model import Prediction
+from any3davatar.train import loop
+from any3davatar.train.batches import Share
+from any3davatar.train.config import TrainConfig
+from any3davatar.train.losses import (
+    TrainingDiverged,
+    check_finite_terms,
+    loss_terms,
+    term_names,
+    total,
+)
+from any3davatar.train.samples import HeadSamples, TrainBatch, join
+from tests.train.tiny_run import CONFIG, MACHINE, PAPER_CONFIG, bean
+
+Beans = tuple[GroupEntry, ...]
+
+
+def batch_of(beans: Beans, config: TrainConfig, *numbers: int) -> TrainBatch:
+    samples = HeadSamples(beans, config)
+    return join([read for n in numbers if isinstance(read := samples[n], TrainBatch)])
+
+
+def prediction_of(images: torch.Tensor | None) -> Prediction:
+    return Prediction(bean(0), images)
+
+
+def test_terms_are_means_of_each_sample_and_add_up_by_their_weights(beans: Beans) -> None:
+    config = replace(CONFIG, l2_weight=2.0, alpha_weight=3.0)
+    batch = batch_of(beans, config, 0, 1)
+    g = torch.Generator().manual_seed(0)
+    rendered = Views(
+        torch.rand(batch.target_rgb.shape, generator=g),
+        torch.rand(batch.target_alpha.shape, generator=g),
+    )
+    images = torch.rand(batch.canonical.shape, generator=g)
+    terms = loss_terms(prediction_of(images), rendered, batch, config, None)
+    loss = total(terms, config)
+    assert list(terms) == term_names(config) == ["render_l2", "image_l2", "render_alpha"]
+    for b in range(2):
+        expected = (
+            2 * (rendered.rgb[b] - batch.target_rgb[b]).square().mean()
+            + 3 * (rendered.alpha[b] - batch.target_alpha[b]).square().mean()
+            + 2 * (images[b] - batch.canonical[b]).square().mean()
+        )
+        assert torch.allclose(loss[b], expected, rtol=1e-5)  # float32 sums of 2,000 terms
+
+
+def test_a_perfect_prediction_costs_nothing_and_absent_terms_are_absent(beans: Beans) -> None:
+    config = replace(CONFIG, alpha_weight=0.0)
+    batch = batch_of(beans, config, 0)
+    perfect = Views(batch.target_rgb, batch.target_alpha)
+    terms = loss_terms(prediction_of(None), perfect, batch, config, None)
+    assert list(terms) == term_names(replace(config, avas=False)) == ["render_l2"]
+    assert total(terms, config).tolist() == [0.0]
+
+
+def test_a_term_that_is_not_finite_is_named_with_its_sample() -> None:
+    terms = {"render_l2": torch.ones(2), "image_l2": torch.tensor([1.0, torch.nan])}
+    check_finite_terms(terms, torch.tensor([1.0, 0.0]), ["a", "b"], 7)  # b does not count
+    with pytest.raises(TrainingDiverged, match=r"image_l2 is not finite after 7 samples, for b;"):
+        check_finite_terms(terms, torch.ones(2), ["a", "b"], 7)
+
+
+def test_a_diverging_update_stops_and_leaves_the_weights_alone(beans: Beans) -> None:
+    trainee = loop.make_trainee(
+        PAPER_CONFIG, MACHINE, loop.make_fabric(PAPER_CONFIG, MACHINE), None
+    )
+    samples = HeadSamples(beans, PAPER_CONFIG)
+    whole = batch_of(beans, PAPER_CONFIG, 0, 1)
+    broken = whole.target_rgb.clone()
+    broken[1, 0, 0, 0, 0] = torch.inf
+    share = Share((replace(whole, target_rgb=broken),), ())
+    before = {name: w.clone() for name, w in trainee.model.state_dict().items()}
+    with pytest.raises(TrainingDiverged, match=r"render_l2 .* for Digital_.*/plain \(sample 1\);"):
+        loop.update(trainee, share, 0, samples.id_of)
+    after = trainee.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gaussians_that_are_not_finite_are_named_with_their_sample(beans: Beans) -> None:
+    trainee = loop.make_trainee(
+        PAPER_CONFIG, MACHINE, loop.make_fabric(PAPER_CONFIG, MACHINE), None
+    )
+    samples = HeadSamples(beans, PAPER_CONFIG)
+    share = Share((batch_of(beans, PAPER_CONFIG, 0),), ())
+    with torch.no_grad():
+        trainee.model.gaussian_decoder.upsample.bias.fill_(torch.nan)
+    with pytest.raises(TrainingDiverged, match=r"Gaussians\.means is not finite .* \(sample 0\)"):
+        loop.update(trainee, share, 0, samples.id_of)
+
+
+def test_a_gradient_that_is_not_finite_stops_and_leaves_the_weights_alone(beans: Beans) -> None:
+    trainee = loop.make_trainee(
+        PAPER_CONFIG, MACHINE, loop.make_fabric(PAPER_CONFIG, MACHINE), None
+    )
+    samples = HeadSamples(beans, PAPER_CONFIG)
+    share = Share((batch_of(beans, PAPER_CONFIG, 0, 1),), ())
+    weight = trainee.model.gaussian_decoder.mlp[-1].bias
+    assert isinstance(weight, torch.nn.Parameter)
+    weight.register_hook(lambda gradient: gradient * torch.nan)
+    before = {name: w.clone() for name, w in trainee.model.state_dict().items()}
+    with pytest.raises(TrainingDiverged, match=r"gradient is not finite .*sample 0\).*sample 1\)"):
+        loop.update(trainee, share, 0, samples.id_of)
+    after = trainee.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

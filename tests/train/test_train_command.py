@@ -1,0 +1,118 @@
+"""``any3davatar train``: what a person types, and what comes back."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from any3davatar.anyhead.splits import SplitRule, assigned, write_splits
+from any3davatar.commands.train_cli import train
+from any3davatar.train.log import read_log
+from tests.train.tiny_run import make_beans
+
+TINY = [
+    "lpips_weight=0", "model.size_px=16", "model.patch_px=4", "model.width=16", "model.blocks=1",
+    "model.heads=2", "model.point_channels=4", "total_samples=8", "warmup_samples=2",
+    "hull_groups=2",
+]  # fmt: skip
+MACHINE = [
+    "accelerator=cpu", "workers=0", "log_samples=4", "checkpoint_samples=4", "tensorboard=false",
+    "picture_samples=8",
+]  # fmt: skip
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(train)
+
+
+def run(out: Path, data: Path, extra: Sequence[str] = (), settings: Sequence[str] = ()) -> tuple:
+    arguments = [str(out), "--data", str(data), *extra]
+    for setting in (*TINY, *settings):
+        arguments += ["--set", setting]
+    for setting in MACHINE:
+        arguments += ["--machine", setting]
+    result = CliRunner().invoke(app, arguments)
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def split_beans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("split-beans")
+    groups = make_beans(root)
+    rule = SplitRule(salt="beans", validation=0.4, test=0.0)
+    splits = assigned(rule, (group.head.subject for group in groups))
+    assert splits.counts["train"] > 0
+    assert splits.counts["validation"] > 0
+    write_splits(root, splits)
+    return root
+
+
+def test_a_run_is_described_before_it_starts_and_goes_on_when_asked_again(
+    split_beans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs" / "first"
+    code, output = run(out, split_beans)
+    assert code == 0, output
+    config = json.loads((out / "config.json").read_text())
+    assert config["train"]["model"]["width"] == 16
+    assert config["train"]["learning_rate"] == 6e-4
+    assert config["preset"] == "mini"
+    lines = read_log(out)
+    assert [e["samples"] for e in lines if e["kind"] == "held_out"] == [8]
+    assert (out / "weights.safetensors").is_file()
+    assert run(out, split_beans)[0] == 0  # nothing is left to do
+    code, output = run(out, split_beans, settings=["batch=4"])
+    assert code == 2
+    assert "holds another run (batch: 2 -> 4)" in output
+    code, output = run(out, split_beans, ["--no-resume"])
+    assert code == 2
+    assert "is not empty" in output
+
+
+def test_training_never_sees_the_validation_subjects(split_beans: Path, tmp_path: Path) -> None:
+    code, output = run(tmp_path / "run", split_beans, ["--epochs", "4"])
+    assert code == 0, output
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    trained_on = config["data"]["groups"]
+    assert 0 < trained_on < 4
+    assert config["train"]["total_samples"] == 4 * trained_on
+
+
+def test_a_dry_run_tells_and_writes_nothing(split_beans: Path, tmp_path: Path) -> None:
+    code, output = run(tmp_path / "run", split_beans, ["--dry-run"])
+    assert code == 0, output
+    assert "8 in 4 updates" in output
+    assert "GiB at most so far" in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "settings", "message"),
+    [
+        (["--preset", "giant"], [], "unknown preset 'giant'; known: full, base, small, mini"),
+        ([], ["batsh=3"], "TrainConfig has no field 'batsh'"),
+        ([], ["model.patch_px=3"], "patch_px must be a power of two"),
+        (["--machine", "threads=2"], [], "Machine has no field 'threads'"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_refused_in_one_line(
+    extra: list[str], settings: list[str], message: str, split_beans: Path, tmp_path: Path
+) -> None:
+    code, output = run(tmp_path / "run", split_beans, extra, settings)
+    assert code == 2
+    assert message in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_without_splits_and_folders_without_data_are_refused(
+    beans_root: Path, tmp_path: Path
+) -> None:
+    code, output = run(tmp_path / "run", beans_root)
+    assert code == 2
+    assert "has no SPLITS.json: run `any3davatar data split`, or train on all" in output
+    (tmp_path / "empty").mkdir()
+    code, output = run(tmp_path / "run", tmp_path / "empty", settings=["split=all"])
+    assert code == 2
+    assert "expected the root of an AnyHead data set" in output
