@@ -15,8 +15,14 @@ import tests.typecheck  # noqa: F401  the hook looks it up by name
 jaxtyping.install_import_hook(["any3davatar", "a3d_bench"], "tests.typecheck.check")
 
 
-# Tensors here are tiny: a second thread costs more than it saves, most of all on a busy machine.
-torch.set_num_threads(1)
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Start every test with one thread, whatever the test before, or a library in it, has set.
+
+    Tensors here are tiny: a second thread costs more than it saves. And sums in another number of
+    threads have other last bits (gsply, used as another author's reader, raises the number).
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
