@@ -179,8 +179,8 @@ inline void gradients_of_tile(const A3dScene& scene, const Camera& camera, const
 }
 
 // Threads the slots of one view's Gaussians [begin, end) into lists. Slots are visited from the
-// last to the first, so that each list ascends. Whoever owns the range writes it alone: exchanging
-// list heads while tiles are drawn passes cache lines between cores at every entry.
+// last to the first, so that each list ascends without a sort; one job owns the range, so nothing
+// needs to be atomic.
 inline void link_slots(const A3dScene& scene, const Grid& grid,
                        const std::vector<TileRecord>& records,
                        const std::vector<int64_t>& first_slot, int64_t view, int64_t begin,
