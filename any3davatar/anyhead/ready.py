@@ -124,11 +124,14 @@ class TrainingSize:
         digital_humans: persons of the digital human subset.
         accessory_heads: how many of these also appear with accessories.
         ai_heads: AI-generated heads; each takes a fit of Gaussians, minutes on a CPU.
+        expressions: groups a digital human. Where time is short, more persons with one expression
+            each teach more than few with many.
     """
 
     digital_humans: int
     accessory_heads: int = 0
     ai_heads: int = 0
+    expressions: int = 4
 
     def __post_init__(self) -> None:
         if self.digital_humans < 1 or self.accessory_heads < 0 or self.ai_heads < 0:
@@ -196,7 +199,7 @@ def build_train(
     drawing = Drawing(size_px)
     persons = training_seeds(size.digital_humans)
     orders: Sequence[tuple[Recipe, list[int]]] = (
-        (DigitalHumans(drawing), persons),
+        (DigitalHumans(drawing, expressions=size.expressions), persons),
         (AccessoryHeads(drawing), persons[: size.accessory_heads]),
         (AiGeneratedHeads(drawing), training_seeds(size.ai_heads, TRAINING_SEEDS_AI)),
     )

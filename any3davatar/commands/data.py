@@ -42,7 +42,7 @@ class BuildJob:
         first_seed: of a single subset.
         size_px: width and height of the pictures.
         rig: of a single subset.
-        groups: expressions or accessories a person, of a single subset.
+        groups: expressions or accessories a person; of ``anyhead-train``: expressions.
         workers: processes.
         resume: whether heads may be there already.
         retry_rejected: whether rejected heads of a single subset are tried again.
@@ -95,7 +95,7 @@ def _build_ready(job: BuildJob, root: Path, workers: int) -> list[BuildReport]:
     odd = {
         "--first-seed": job.first_seed,
         "--rig": job.rig,
-        "--groups": job.groups,
+        "--groups": job.groups if job.name == ready.MINI else None,
         "--backends": job.backends,
         "--cost-limit": job.cost_limit,
     }
@@ -107,7 +107,8 @@ def _build_ready(job: BuildJob, root: Path, workers: int) -> list[BuildReport]:
             return ready.build_mini(
                 root, size_px=job.size_px, workers=workers, on_head=lambda _: advance()
             )
-    size = ready.TrainingSize(job.heads, job.accessory_heads, job.ai_heads)
+    expressions = ready.TrainingSize(1).expressions if job.groups is None else job.groups
+    size = ready.TrainingSize(job.heads, job.accessory_heads, job.ai_heads, expressions)
     with progress_bar(job.name, job.heads + job.accessory_heads + job.ai_heads) as advance:
         return ready.build_train(
             root, size, size_px=job.size_px, workers=workers, on_head=lambda _: advance()

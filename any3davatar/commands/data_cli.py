@@ -69,7 +69,8 @@ def build(
         str | None, typer.Option(help="Cameras of a single subset: digital80, anyhead80, ...")
     ] = None,
     groups: Annotated[
-        int | None, typer.Option(help="Expressions or accessories a person, of a single subset.")
+        int | None,
+        typer.Option(help="Expressions or accessories a person (anyhead-train: expressions)."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one for each processor by default.")

@@ -173,6 +173,7 @@ def test_a_person_begins_neutral_and_shows_other_expressions_after() -> None:
         assert names[0] == "neutral"
         assert len(set(names)) == 6
     assert len({expressions_of(seed, 2)[1] for seed in range(300)}) > 15
+    assert len({expressions_of(seed, 1)[0] for seed in range(300)}) > 15  # of 22
     with pytest.raises(DataError, match="expressions: got 0, expected 1 to"):
         DigitalHumans(TINY, expressions=0)
     with pytest.raises(DataError, match="size_px: got 8, expected 16 to 4096"):

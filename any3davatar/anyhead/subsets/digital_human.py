@@ -50,7 +50,8 @@ class DigitalHumans:
     Attributes:
         drawing: size and quality of the pictures.
         rig: a key of `any3davatar.anyhead.rigs.RIGS`.
-        expressions: groups a person: the neutral face first, then others by lot.
+        expressions: groups a person: the neutral face first, then others by lot; a single one is
+            any of them by lot.
     """
 
     drawing: Drawing = field(default_factory=Drawing)
@@ -92,9 +93,14 @@ class DigitalHumans:
 
 
 def expressions_of(seed: int, count: int) -> list[str]:
-    """Return `count` expressions for a person: neutral first, the others by lot, none twice."""
-    others = [name for name in names.EXPRESSIONS if name != "neutral"]
+    """Return `count` expressions for a person: neutral first, the others by lot, none twice.
+
+    A person with a single group shows any expression: a set of neutral faces would teach no other.
+    """
     random = np.random.default_rng([seed, 0x65787072])  # a stream of its own beside the head's
+    if count == 1:
+        return [str(random.choice(list(names.EXPRESSIONS)))]
+    others = [name for name in names.EXPRESSIONS if name != "neutral"]
     return ["neutral", *(str(name) for name in random.permutation(others)[: count - 1])]
 
 
