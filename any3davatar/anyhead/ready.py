@@ -17,6 +17,7 @@ from any3davatar.anyhead import layout, people
 from any3davatar.anyhead.build import BuildReport, build
 from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.lexicon import ACCESSORIES
+from any3davatar.anyhead.manifest import check_same_recipe, read_manifest
 from any3davatar.anyhead.readers import AnyHead
 from any3davatar.anyhead.readme import digital_human_readme
 from any3davatar.anyhead.recipes import Recipe
@@ -169,16 +170,24 @@ def build_mini(
     root: Path,
     *,
     size_px: int = 512,
+    seeds: Sequence[int] = tuple(EVALUATION_ROLES),
     workers: int = 1,
     on_head: Callable[[str], None] | None = None,
 ) -> list[BuildReport]:
     """Build ``anyhead-mini``, or what is missing of it.
 
+    Args:
+        root: root of the data set.
+        size_px: width and height of the pictures.
+        seeds: which of the evaluation persons; others that are there already stay.
+        workers: processes.
+        on_head: called with the id of each head that is done.
+
     Raises:
         DataError, OSError: see `any3davatar.anyhead.build.build`.
     """
     recipe = EvaluationHeads(Drawing(size_px))
-    report = build(root, recipe, list(EVALUATION_ROLES), workers=workers, on_head=on_head)
+    report = build(root, recipe, list(seeds), workers=workers, on_head=on_head)
     store_splits(root, SplitRule(validation=0.0, test=1.0))
     return [report]
 
@@ -222,12 +231,32 @@ def ready_root(name: str, size_px: int) -> Path:
     return cache_root() / "anyhead" / f"{name}-{size_px}"
 
 
-def open_mini(*, size_px: int = 512, workers: int = 1) -> AnyHead:
-    """Return ``anyhead-mini``, built into the cache on first use.
+def open_mini(
+    *,
+    size_px: int = 512,
+    seeds: Sequence[int] = tuple(EVALUATION_ROLES),
+    workers: int = 1,
+    on_head: Callable[[str], None] | None = None,
+) -> AnyHead:
+    """Return ``anyhead-mini``, built into the cache on first use; see `build_mini`.
+
+    A set that is complete is only read, so several processes may open it at once. It may list
+    more persons than `seeds`: those that somebody else asked for.
 
     Raises:
         DataError, OSError: see `any3davatar.anyhead.build.build`.
     """
     root = ready_root(MINI, size_px)
-    build_mini(root, size_px=size_px, workers=workers)
+    if not _holds(root, EvaluationHeads(Drawing(size_px)), seeds):
+        build_mini(root, size_px=size_px, seeds=seeds, workers=workers, on_head=on_head)
     return AnyHead(root)
+
+
+def _holds(root: Path, recipe: Recipe, seeds: Iterable[int]) -> bool:
+    """Return whether all these heads of a recipe, and the splits, are in place."""
+    folder = root / layout.checked_subset(recipe.subset)
+    if not ((folder / layout.MANIFEST).is_file() and (root / layout.SPLITS).is_file()):
+        return False
+    manifest = read_manifest(folder)
+    check_same_recipe(manifest, recipe.describe(), folder)
+    return all(recipe.head_id(seed) in manifest.heads for seed in seeds)

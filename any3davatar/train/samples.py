@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry, HeadCapture
 from any3davatar.core import Cameras, Views
+from any3davatar.core.framing import framed, mirrored
 from any3davatar.core.rigs import canonical_four
 from any3davatar.io import FormatError
 from any3davatar.train.config import TrainConfig
-from any3davatar.train.framing import framed, mirrored
 
 POSE_TOLERANCE = 0.02  # of a canonical camera: world units, and entries of its rotation
 MIRRORED_CANONICAL = [0, 2, 1, 3]  # front, right, left, back

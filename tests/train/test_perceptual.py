@@ -9,14 +9,9 @@ import torch
 
 from any3davatar import registry_files
 from any3davatar.core import InvalidInput
+from any3davatar.networks.lpips_network import ALEXNET, packaged_heads, read_archive_weights
 from any3davatar.registry_files import RegistryFile, RegistryFileUnavailable, fetched
-from any3davatar.train.perceptual import (
-    ALEXNET,
-    Perceptual,
-    load_perceptual,
-    packaged_heads,
-    read_archive_weights,
-)
+from any3davatar.train.perceptual import Perceptual, load_perceptual
 
 
 def random_archive(seed: int = 0) -> dict[str, dict[str, dict[str, np.ndarray]]]:
@@ -60,7 +55,7 @@ def test_kernels_are_turned_to_the_order_of_torch(archive: Path) -> None:
 
 
 def test_a_distance_is_zero_for_equal_pictures_and_has_gradients(archive: Path) -> None:
-    network = Perceptual(*read_archive_weights(archive))
+    network = Perceptual.of_weights(*read_archive_weights(archive))
     g = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 2, 3, 40, 40, generator=g)
     a.requires_grad_()
@@ -76,7 +71,7 @@ def test_missing_weights_are_refused(archive: Path) -> None:
     backbone, heads = read_archive_weights(archive)
     del backbone["slice4.8.bias"]
     with pytest.raises(RuntimeError, match=r"Missing key.*slice4\.8\.bias"):
-        Perceptual(backbone, heads)
+        Perceptual.of_weights(backbone, heads)
 
 
 def test_a_pickle_that_holds_more_than_arrays_is_refused(tmp_path: Path) -> None:
@@ -122,7 +117,7 @@ def test_the_archive_has_the_heads_of_the_lpips_package() -> None:
 @pytest.mark.weights
 def test_lpips_of_seeded_pictures_is_what_it_was() -> None:
     # Golden values of this test's own pictures, from the weights whose digests are in
-    # any3davatar.train.perceptual, lpips 0.1.4 and torch 2.14 on a CPU.
+    # any3davatar.networks.lpips_network, lpips 0.1.4 and torch 2.14 on a CPU.
     g = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 3, 64, 64, generator=g), torch.rand(2, 3, 64, 64, generator=g)
     distance = load_perceptual(64)(a, b)

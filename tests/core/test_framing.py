@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from any3davatar.core import Cameras, Gaussians, Views
+from any3davatar.core.framing import framed, mirrored
 from any3davatar.core.images import straight_rgb
 from any3davatar.core.rigs import canonical_four, orbit
 from any3davatar.render import render
-from any3davatar.train.framing import framed, mirrored
 from tests.train.tiny_run import bean
 
 WHITE, BLACK = torch.ones(3), torch.zeros(3)

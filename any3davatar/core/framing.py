@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from any3davatar.core import Cameras, Views
-from any3davatar.core.images import composite
+from any3davatar.core.cameras import Cameras
+from any3davatar.core.images import Views, composite
 
 
 def framed(
@@ -42,7 +42,13 @@ def framed(
             stacked, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False
         )
     picture = Views(stacked[0, :3].contiguous(), stacked[0, 3:].clamp(0, 1))
-    return picture, camera.cropped(left, top, side, side).resized(size_px, size_px)
+    return picture, framed_camera(camera, size_px=size_px, vertical_fov_deg=vertical_fov_deg)
+
+
+def framed_camera(camera: Cameras, *, size_px: int, vertical_fov_deg: float) -> Cameras:
+    """Return the camera of the picture that `framed` cuts out, without the picture."""
+    left, top, side = _window(camera, vertical_fov_deg)
+    return camera.cropped(left, top, side, side).resized(size_px, size_px)
 
 
 def _window(camera: Cameras, vertical_fov_deg: float) -> tuple[int, int, int]:
