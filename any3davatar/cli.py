@@ -206,6 +206,37 @@ def info(
 
 
 @app.command()
+def reconstruct(
+    portraits: Annotated[
+        list[Path],
+        typer.Argument(help="Photographs with a face seen from the front, or folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the heads; created if needed.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights (.safetensors); by default the mini network.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Denoising steps; 1 is the paper's.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Of the still and the turntable, pixels. [default: 256 or more]", min=1),
+    ] = None,
+    turntable: Annotated[bool, typer.Option(help="Film one turn as well.")] = True,
+) -> None:
+    """Turn portraits into heads: PLY, turntable, a still from four sides, and a record."""
+    from any3davatar.commands import reconstruct as command
+
+    with _exit_codes() as finish:
+        finish(
+            command.run(
+                command.ReconstructJob(
+                    tuple(portraits), out, checkpoint, steps, seed, size, turntable
+                )
+            )
+        )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the results; created if needed.")] = Path(
         "demo-out"

@@ -3,8 +3,8 @@
 * Gaussians: `read_gaussians` and `write_gaussians` go by the suffix (.ply .splat .spz
   .safetensors); `read_ply` takes what only a method's author knows (`ColorRule`), and
   `gaussian_file_info` describes a file.
-* Pictures: `read_png` and `write_png`, 8 and 16 bits. Videos: `write_mp4`, `read_video_frames`,
-  `read_video_frame`.
+* Pictures: `read_png` and `write_png`, 8 and 16 bits; `read_photo`, for whatever people
+  have. Videos: `write_mp4`, `read_video_frames`, `read_video_frame`.
 * Cameras: `read_cameras` and `write_cameras` for our ``cameras.json``, `read_opencv_cameras` and
   `read_transforms` for other people's, `read_camera_file` for whichever it is.
 * `atomic_path`: how every writer here puts its file in place, whole or not at all.
@@ -32,6 +32,7 @@ from any3davatar.io.gaussian_files import (
     read_gaussians,
     write_gaussians,
 )
+from any3davatar.io.photo import Photo, read_photo
 from any3davatar.io.ply import ColorRule, read_ply, write_ply
 from any3davatar.io.png import read_png, write_png
 from any3davatar.io.rows import BadRows
@@ -47,6 +48,7 @@ __all__ = [
     "ColorRule",
     "FormatError",
     "GaussianFileInfo",
+    "Photo",
     "atomic_path",
     "gaussian_file_info",
     "read_camera_file",
@@ -54,6 +56,7 @@ __all__ = [
     "read_gaussian_tensors",
     "read_gaussians",
     "read_opencv_cameras",
+    "read_photo",
     "read_ply",
     "read_png",
     "read_splat",
