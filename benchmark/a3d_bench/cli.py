@@ -4,6 +4,15 @@ from typing import Annotated
 
 import typer
 
+from a3d_bench.commands import (
+    data_cli,
+    methods_cli,
+    protocols_cli,
+    report_cli,
+    run_cli,
+    weights_cli,
+)
+
 app = typer.Typer(
     name="a3d-bench",
     help="Score single-image 3D head methods under versioned protocols.",
@@ -50,10 +59,23 @@ def doctor(
         for finding in findings:
             mark, color = marks[finding.status]
             typer.echo(
-                typer.style(f"{mark:>8}", fg=color) + f"  {finding.name:<15} {finding.detail}"
+                typer.style(f"{mark:>8}", fg=color) + f"  {finding.name:<20} {finding.detail}"
             )
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)
+
+
+app.command()(run_cli.run)
+app.command()(run_cli.verify)
+app.command()(run_cli.demo)
+app.command()(report_cli.report)
+app.command()(report_cli.compare)
+app.command()(report_cli.leaderboard)
+app.command()(report_cli.tables)
+app.add_typer(methods_cli.app)
+app.add_typer(data_cli.app)
+app.add_typer(protocols_cli.app)
+app.add_typer(weights_cli.app, name="weights")
 
 
 def main() -> None:

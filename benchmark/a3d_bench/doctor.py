@@ -88,7 +88,25 @@ def _video() -> Finding:
     return Finding("H.264", "ok", f"PyAV {av.__version__} with libx264")
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_python, _torch, _gpu, _rasterizer, _video)
+def _methods() -> Finding:
+    from a3d_bench.methods import all_methods
+
+    found = all_methods()
+    return Finding("methods", "ok", f"{len(found)}: `a3d-bench methods list`")
+
+
+def metric_findings() -> list[Finding]:
+    """Return a finding a metric: whether its network is here, and what fetches it."""
+    from a3d_bench.metrics import METRICS, unavailable_metrics
+
+    lacking = unavailable_metrics(METRICS)
+    return [
+        Finding(id_, "absent" if id_ in lacking else "ok", lacking.get(id_, METRICS[id_].source))
+        for id_ in METRICS
+    ]
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (_python, _torch, _gpu, _rasterizer, _video, _methods)
 
 
 def examine() -> list[Finding]:
@@ -100,4 +118,8 @@ def examine() -> list[Finding]:
         except Exception as error:  # the doctor reports whatever is broken
             name = check.__name__.strip("_")
             findings.append(Finding(name, "broken", f"{type(error).__name__}: {error}"))
+    try:
+        findings += metric_findings()
+    except Exception as error:  # as above
+        findings.append(Finding("metrics", "broken", f"{type(error).__name__}: {error}"))
     return findings
