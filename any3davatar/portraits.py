@@ -7,6 +7,7 @@ matte where it has none. Where a camera is known (a benchmark's), the camera say
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ class FramedPortrait:
     views: Views
     camera: Cameras
     how: str
-    record: dict[str, float | int | str | list[str]]
+    record: dict[str, Any]
 
 
 def front_camera(size_px: int, vertical_fov_deg: float, radius: float) -> Cameras:

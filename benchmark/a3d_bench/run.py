@@ -313,7 +313,9 @@ def _align(
     from a3d_bench.align import align
 
     kinds: list[Alignment] = [kind for kind in protocol.alignment.reported if kind != "none"]
-    todo = [(p, kind) for p in predictions if p.status == "ok" for kind in kinds]
+    todo: list[tuple[Prediction, Alignment]] = [
+        (p, kind) for p in predictions if p.status == "ok" for kind in kinds
+    ]
     with told.stage("align", len(todo)) as done:
         for prediction, kind in todo:
             align(folder, prediction.method, rows[prediction.capture], kind, protocol)

@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a3d_bench.errors import BenchError
 from a3d_bench.names import slug
@@ -28,9 +28,6 @@ from a3d_bench.protocol import Protocol
 from a3d_bench.types import Alignment, Prediction, Score, Seconds, Stratum
 from any3davatar.core import Cameras
 from any3davatar.io import atomic_path, read_cameras
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA = 1
 
@@ -203,8 +200,8 @@ class RunFolder:
             frame.to_parquet(temporary, index=False)
         self._write_lines("scores.jsonl", rows)
 
-    def scores(self) -> "pd.DataFrame":
-        """Return the score table; its columns are the fields of `Score`."""
+    def scores(self) -> Any:
+        """Return the score table, a `pandas.DataFrame`; its columns are the fields of `Score`."""
         import pandas as pd
 
         path = self.path / "scores.parquet"

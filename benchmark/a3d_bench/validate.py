@@ -45,6 +45,9 @@ FindingKind = Literal[
 SMALL_PX = 32
 BLANK_SPREAD = 0.02  # standard deviation of a picture that shows nothing
 CLEAR_GAIN = 0.6  # an alternative must leave at most this share of the difference
+# Encoding brightens: a mean head that is too dark for its subject gains by it too, but half of the
+# difference stays.
+LINEAR_GAIN = 0.35
 ALSO_LIKELY = 1.5  # a nearly symmetric head looks flipped where it is seen from the other side
 NEARLY_ALL = 0.8  # of the views, for a finding about all of them
 ERROR_MIN = 1e-3  # mean square at 32 x 32 below which a view fits anyway (30 dB)
@@ -212,10 +215,10 @@ def _of_all(pictures: _Pictures) -> list[Finding]:
     if shifted:
         words = f"fit the truth of the view {offset:+d} further: are they counted from another?"
         alternatives.append(("views_shifted", words, shifted))
-    clear = [
+    clear: list[tuple[float, FindingKind, str, dict[int, float]]] = [
         (sum(errors.values()) / max(sum(as_is[v] for v in errors), 1e-12), kind, words, errors)
         for kind, words, errors in alternatives
-        if _is_clear(errors, as_is)
+        if _is_clear(errors, as_is, LINEAR_GAIN if kind == "linear_light" else CLEAR_GAIN)
     ]
     if clear:
         clear.sort(key=lambda c: c[0])
@@ -236,7 +239,7 @@ def _of_all(pictures: _Pictures) -> list[Finding]:
     return found + _background(pictures)
 
 
-def _is_clear(errors: Mapping[int, float], as_is: Mapping[int, float]) -> bool:
+def _is_clear(errors: Mapping[int, float], as_is: Mapping[int, float], gain: float) -> bool:
     """Tell whether an alternative explains the pictures far better, in nearly all views."""
     if len(errors) < VIEWS_MIN:
         return False
@@ -244,7 +247,7 @@ def _is_clear(errors: Mapping[int, float], as_is: Mapping[int, float]) -> bool:
     better = sum(errors[v] < as_is[v] for v in errors)
     return (
         before / len(errors) > ERROR_MIN
-        and sum(errors.values()) < CLEAR_GAIN * before
+        and sum(errors.values()) < gain * before
         and better >= NEARLY_ALL * len(errors)
     )
 

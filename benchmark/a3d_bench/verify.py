@@ -3,16 +3,13 @@
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from a3d_bench.evaluate import evaluate, network_digests
 from a3d_bench.names import slug
 from a3d_bench.store import RunFolder
-from a3d_bench.types import ALIGNMENTS
+from a3d_bench.types import ALIGNMENTS, Alignment
 from any3davatar.registry_files import sha256_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Values are float32 sums, which another processor adds in another order.
 RELATIVE_TOLERANCE = 1e-5
@@ -55,7 +52,7 @@ def verify(run: RunFolder, *, share: float = 0.05, seed: int = 0) -> Verified:
     return Verified(files, values, len(stored), (*problems, *file_problems, *value_problems))
 
 
-def _settings(run: RunFolder, record: dict) -> list[str]:
+def _settings(run: RunFolder, record: dict[str, Any]) -> list[str]:
     problems = []
     said, found = record.get("protocol", {}).get("digest"), run.protocol().digest
     if said != found:
@@ -93,9 +90,7 @@ def _files(run: RunFolder) -> tuple[int, list[str]]:
     return count, problems
 
 
-def _values(
-    run: RunFolder, stored: "pd.DataFrame", share: float, seed: int
-) -> tuple[int, list[str]]:
+def _values(run: RunFolder, stored: Any, share: float, seed: int) -> tuple[int, list[str]]:
     """Compute the values of some views again and compare."""
     slugs = {row.id: row.slug for row in run.captures()}
     strangers = sorted(set(stored["capture"]) - set(slugs))
@@ -108,7 +103,7 @@ def _values(
     drawn = set(random.Random(seed).sample(views, count))
     if not drawn:
         return 0, problems
-    alignments = [kind for kind in ALIGNMENTS if kind in set(stored["alignment"])]
+    alignments: list[Alignment] = [kind for kind in ALIGNMENTS if kind in set(stored["alignment"])]
     methods = [method for method in run.methods() if method in set(stored["method"])]
     again = evaluate(run, methods=methods, alignments=alignments, views=drawn, use_cache=False)
     table = {

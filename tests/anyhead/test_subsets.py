@@ -56,12 +56,13 @@ def test_the_three_subsets_lie_as_in_appendix_c2(root: Path) -> None:
     accessory = read_manifest(root / layout.ACCESSORY_RICH)
     (worn,) = (root / layout.ACCESSORY_RICH / next(iter(accessory.heads))).glob("*/000.png")
     assert worn.parent.name in {thing.id for thing in ACCESSORIES}
+    (shown,) = expressions_of(PERSON, 1)
     for path in (
         "AI_Generated_Heads_Dataset/README.md",
         "AI_Generated_Heads_Dataset/ai-2000000/007.png",
         "Digital_Human_Heads_Dataset/README.md",
-        "Digital_Human_Heads_Dataset/dh-1000000/neutral/005.png",
-        "Digital_Human_Heads_Dataset/dh-1000000/neutral/CAMERA_PARAMETERS.json",
+        f"Digital_Human_Heads_Dataset/dh-1000000/{shown}/005.png",
+        f"Digital_Human_Heads_Dataset/dh-1000000/{shown}/CAMERA_PARAMETERS.json",
         "Accessory_Rich_Heads_Dataset/README.md",
         f"Accessory_Rich_Heads_Dataset/dh-1000000/{worn.parent.name}/015.png",
         f"Accessory_Rich_Heads_Dataset/dh-1000000/{worn.parent.name}/CAMERA_PARAMETERS.json",
@@ -103,7 +104,8 @@ def test_records_say_who_it_is_and_what_is_worn(root: Path) -> None:
     by_subset = {group.head.subset: group for group in AnyHead(root).groups}
     person = people.person(PERSON)
     bare = by_subset[layout.DIGITAL_HUMAN].record
-    assert people.spec_of(bare.attributes) == person
+    (shown,) = expressions_of(PERSON, 1)
+    assert people.spec_of(bare.attributes) == people.with_expression(person, shown)
     worn = by_subset[layout.ACCESSORY_RICH].record
     dressed = people.spec_of(worn.attributes)
     assert people.with_accessories(dressed) == person

@@ -12,7 +12,7 @@ from a3d_bench.protocol import Protocol, load_protocol, protocol_names
 GOLDEN = {
     ("anyhead", 1): "976d6ce17b913e47053879c84cae06abe5fa17ed26d842f6f4dfa93998d37667",
     ("anyhead-64", 1): "8d7bce9ab54ce456b7f5bcd613e5a45a900a5e6ff11b846008c7ed0ca7d52701",
-    ("demo", 1): "8e0bf916618abbd98cd6fc2052e4d06645226459f3a967e80b9ef5d9d1aed629",
+    ("demo", 1): "2bb44812127a4ccf9d9586702bca417b376c334213189c54194e636d1f4ecf37",
     ("nersemble", 1): "9cd88e8412e6cdfbaea2b529afde23612b00984556826441ecd10d2e56bb29b1",
     ("smoke", 1): "b0888e0518929ee75a0f289ee4d88995742b7937149c1a2750551635c983cceb",
 }

@@ -1,6 +1,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def gradient(height: int = 40, width: int = 60) -> np.ndarray:
     return np.dstack([x * 4, y * 6, np.full_like(x, 30)]).astype(np.uint8)
 
 
-def saved(folder: Path, image: Image.Image, suffix: str, **options: object) -> Path:
+def saved(folder: Path, image: Image.Image, suffix: str, **options: Any) -> Path:
     path = folder / f"photo{suffix}"
     image.save(path, **options)
     return path

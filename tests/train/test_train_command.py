@@ -57,7 +57,7 @@ def test_a_run_is_described_before_it_starts_and_goes_on_when_asked_again(
     assert code == 0, output
     config = json.loads((out / "config.json").read_text())
     assert config["train"]["model"]["width"] == 16
-    assert config["train"]["learning_rate"] == 6e-4
+    assert config["train"]["learning_rate"] == 1e-3
     assert config["preset"] == "mini"
     lines = read_log(out)
     assert [e["samples"] for e in lines if e["kind"] == "held_out"] == [8]

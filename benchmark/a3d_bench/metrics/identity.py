@@ -48,7 +48,7 @@ class MobileFaceNetCsim:
 
     def describe(self, rgb: Float[Tensor, "3 H W"]) -> Float[Tensor, "D"] | None:
         """Return the embedding of the largest face, of length 1, or None where there is none."""
-        face = self._mesh.detect(rgb)
+        face = self._mesh.detect_large(rgb)
         if face is None:
             return None
         return self.embedding(cut(rgb, arcface_patch(five_points(face)), CROP_PX))
