@@ -212,14 +212,21 @@ def test_a_wrong_frame_is_named(tmp_path: Path, put: Similarity, expected: str) 
 
 
 @pytest.mark.weights
-def test_blank_views_fail_with_a_reason(tmp_path: Path) -> None:
+def test_where_no_face_is_found_the_pictures_stay_and_it_is_said(tmp_path: Path) -> None:
     run, row = write_seen_run(tmp_path / "run")
     write_method(run, row, "blank", torch.ones_like(truth_pictures()))
-    for alignment in ("landmark2d", "sim3"):
-        record = align(run, "blank", row, alignment, rules())  # type: ignore[arg-type]
-        assert record.status == "failed"
-        assert "face" in record.reason
-        assert any("empty" in words for words in record.diagnosis)
+    record = align(run, "blank", row, "landmark2d", rules())
+    assert record.status == "failed"
+    assert "face" in record.reason
+    assert any("empty" in words for words in record.diagnosis)
+    record = align(run, "blank", row, "sim3", rules())
+    assert record.status == "ok"
+    assert "0 views of the prediction show a face" in record.notes[-1]
+    assert "left as it was" in record.notes[-1]
+    assert any("empty" in words for words in record.diagnosis)
+    for view in range(len(row.views)):
+        left, made = (run.view_path("blank", row.slug, view, kind) for kind in ("none", "sim3"))
+        assert torch.equal(read_png(left)[0], read_png(made)[0])
 
 
 @pytest.mark.weights

@@ -12,9 +12,9 @@ from a3d_bench.protocol import Protocol, load_protocol, protocol_names
 GOLDEN = {
     ("anyhead", 1): "976d6ce17b913e47053879c84cae06abe5fa17ed26d842f6f4dfa93998d37667",
     ("anyhead-64", 1): "8d7bce9ab54ce456b7f5bcd613e5a45a900a5e6ff11b846008c7ed0ca7d52701",
-    ("demo", 1): "2bb44812127a4ccf9d9586702bca417b376c334213189c54194e636d1f4ecf37",
+    ("demo", 1): "9071b0f664acc9f0922226b893571e90d9d45f2bde8f203075303e6edc9466b4",
     ("nersemble", 1): "9cd88e8412e6cdfbaea2b529afde23612b00984556826441ecd10d2e56bb29b1",
-    ("smoke", 1): "b0888e0518929ee75a0f289ee4d88995742b7937149c1a2750551635c983cceb",
+    ("smoke", 1): "9dd750bc3ead819698257fa6428fd299fdea7a595aaee10094c1f378cd1a80d6",
 }
 CHECKOUT = Path(__file__).parents[2] / "protocols"
 

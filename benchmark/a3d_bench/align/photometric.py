@@ -7,6 +7,7 @@ the head's shape or colour can be bettered by them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,34 @@ class Refined:
     error_before: float
     error_after: float
     turned_deg: float
+
+
+def better_start(
+    starts: Sequence[Similarity],
+    gaussians: Gaussians,
+    truth: Float[Tensor, "V 4 H W"],
+    cameras: Cameras,
+    background: Float[Tensor, "3"],
+) -> int:
+    """Return which similarity gives the pictures nearest to the truth; the first of equals.
+
+    Args:
+        starts: from prediction to truth.
+        gaussians: the prediction, in its own frame.
+        truth: (V, 4, H, W) colour over the background, and alpha.
+        cameras: (V,) of the truth.
+        background: of the protocol.
+    """
+    chosen = spread(len(truth), VIEWS_MAX)
+    seen = _Seen(gaussians, cameras[chosen], background, truth[chosen])
+    errors = [_error(seen.apart(start, SIDES_PX[-1])) for start in starts]
+    return errors.index(min(errors))
+
+
+def pictures_error(pictures: Float[Tensor, "V 3 H W"], truth: Float[Tensor, "V 3 H W"]) -> float:
+    """Return the robust mean difference of small pictures that `better_start` compares."""
+    side = SIDES_PX[-1]
+    return _error(F.interpolate(pictures - truth, (side, side), mode="area"))
 
 
 def refine(

@@ -29,7 +29,13 @@ from a3d_bench.align.landmarks import (
     triangulate,
 )
 from a3d_bench.align.loading import TruthViews, read_predicted, read_truth, sha256_of_file
-from a3d_bench.align.photometric import refine, turn_deg
+from a3d_bench.align.photometric import (
+    Refined,
+    better_start,
+    pictures_error,
+    refine,
+    turn_deg,
+)
 from a3d_bench.align.plane import PlaneSimilarity, fit_plane_similarity, warped
 from a3d_bench.align.record import (
     AlignedView,
@@ -45,8 +51,11 @@ from any3davatar.faces import FaceMesh
 from any3davatar.io import FormatError, atomic_path, read_gaussians, write_png
 from any3davatar.render import render
 
-VERSION = "1"  # of the procedure: raise it when any aligned picture may change
+VERSION = "2"  # of the procedure: raise it when any aligned picture may change
 VIEWS_MIN = 2  # that show a face: fewer leave depth open
+UNMOVED = (
+    "as it was, the prediction was nearer to the truth than by its landmarks: it started from there"
+)
 SAME_PICTURE_DB = 28.0  # our render of a method's Gaussians against its own picture
 SAME_PICTURE_VIEWS = 4
 
@@ -292,12 +301,14 @@ def _median_similarity(
 def _sim3(
     run: RunFolder, method: str, row: CaptureRow, subject: _Subject, inputs: str
 ) -> AlignmentRecord:
-    for name, landmarks in (("truth", subject.truth_landmarks), ("prediction", subject.landmarks)):
-        if int(landmarks.seen.sum()) < VIEWS_MIN:
-            raise _NoAlignment(
-                f"{int(landmarks.seen.sum())} views of the {name} show a face; landmarks in space "
-                f"need {VIEWS_MIN}"
-            )
+    if int(subject.truth_landmarks.seen.sum()) < VIEWS_MIN:
+        raise _NoAlignment(
+            f"{int(subject.truth_landmarks.seen.sum())} views of the truth show a face; landmarks "
+            f"in space need {VIEWS_MIN}"
+        )
+    seen = int(subject.landmarks.seen.sum())
+    if seen < VIEWS_MIN:
+        return _by_pictures_alone(run, method, row, subject, inputs, seen)
     target = triangulate(subject.truth_landmarks, subject.cameras)
     source = triangulate(subject.landmarks, subject.cameras)
     words = mirrored_words(source, target)
@@ -314,12 +325,18 @@ def _sim3(
     words += frame_words(similarity)
     pictures: dict[int, Tensor] = {}
     plane: dict[int, PlaneSimilarity] = {}
+    notes = list(subject.notes)
     if subject.gaussians is None:
         for v, picture in subject.predicted.items():
             plane[v] = induced(similarity, subject.cameras[v])
             pictures[v] = warped(picture, plane[v], subject.background)
+        if not _is_nearer(pictures, subject):
+            notes.append(UNMOVED)
+            similarity, pictures = Similarity.identity(), dict(subject.predicted)
+            plane = {v: induced(similarity, subject.cameras[v]) for v in pictures}
     else:
-        similarity, more = _by_rendering(similarity, target, subject, subject.gaussians)
+        similarity, more, unmoved = _by_rendering(similarity, target, subject, subject.gaussians)
+        notes += [UNMOVED] if unmoved else []
         numbers |= more
         moved = similarity.apply_to_gaussians(subject.gaussians)
         for v in subject.predicted:
@@ -337,22 +354,109 @@ def _sim3(
         "",
         inputs,
         diagnosis=tuple(words),
-        similarity={
-            "scale": similarity.scale,
-            "rotation": similarity.rotation.tolist(),
-            "translation": similarity.translation.tolist(),
-            "turned_deg": turn_deg(similarity.rotation),
-        },
+        similarity=_as_json(similarity),
         numbers=numbers,
-        notes=subject.notes,
+        notes=tuple(notes),
         views=views,
     )
 
 
+def _by_pictures_alone(
+    run: RunFolder, method: str, row: CaptureRow, subject: _Subject, inputs: str, seen: int
+) -> AlignmentRecord:
+    """Place a prediction whose face is not found: by its pictures where it can be rendered again.
+
+    A method whose faces are too poor to be found keeps its pictures, and its score.
+    """
+    similarity, numbers = Similarity.identity(), subject.counts()
+    pictures: dict[int, Tensor] = dict(subject.predicted)
+    plane: dict[int, PlaneSimilarity] = {}
+    how = "left as it was"
+    if subject.gaussians is None:
+        plane = {v: induced(similarity, subject.cameras[v]) for v in pictures}
+    else:
+        how = "placed by its pictures alone"
+        order, truth = _stacked_truth(subject)
+        refined = refine(
+            similarity, subject.gaussians, truth, subject.cameras[order], subject.background
+        )
+        similarity, numbers = refined.similarity, numbers | _numbers_of(refined)
+        moved = similarity.apply_to_gaussians(subject.gaussians)
+        for v in pictures:
+            drawn = render(moved, subject.cameras[[v]], subject.background).rgb[0]
+            pictures[v] = drawn.clamp(0, 1)
+    words = unseen_words(
+        subject.predicted,
+        subject.truth.alpha,
+        subject.background,
+        subject.gaussians,
+        subject.cameras,
+        _faces(),
+    )
+    views, after = _written(run, method, row, subject, pictures, plane)
+    if after:
+        numbers["landmarks_apart_after_px"] = median(after)
+    note = (
+        f"{seen} views of the prediction show a face; landmarks in space need {VIEWS_MIN}: it was "
+        f"{how}"
+    )
+    return AlignmentRecord(
+        "sim3",
+        method,
+        row.id,
+        "ok",
+        "",
+        inputs,
+        diagnosis=tuple(words),
+        similarity=_as_json(similarity),
+        numbers=numbers,
+        notes=(*subject.notes, note),
+        views=views,
+    )
+
+
+def _as_json(similarity: Similarity) -> dict[str, object]:
+    return {
+        "scale": similarity.scale,
+        "rotation": similarity.rotation.tolist(),
+        "translation": similarity.translation.tolist(),
+        "turned_deg": turn_deg(similarity.rotation),
+    }
+
+
+def _stacked_truth(subject: _Subject) -> tuple[list[int], Float[Tensor, "V 4 H W"]]:
+    """Return the views that have a truth, and their colour and alpha."""
+    order = sorted(subject.truth.rgb)
+    return order, torch.stack(
+        [torch.cat([subject.truth.rgb[v], subject.truth.alpha[v]]) for v in order]
+    )
+
+
+def _numbers_of(refined: Refined) -> dict[str, float]:
+    return {
+        "refined_deg": refined.turned_deg,
+        "picture_error_before": refined.error_before,
+        "picture_error_after": refined.error_after,
+    }
+
+
+def _is_nearer(pictures: Mapping[int, Tensor], subject: _Subject) -> bool:
+    """Tell whether aligned pictures are nearer to the truth than the method's own."""
+    order = sorted(pictures)
+    truth = torch.stack([subject.truth.rgb[v] for v in order])
+    aligned = pictures_error(torch.stack([pictures[v] for v in order]), truth)
+    return aligned < pictures_error(torch.stack([subject.predicted[v] for v in order]), truth)
+
+
 def _by_rendering(
     start: Similarity, target: Triangulated, subject: _Subject, gaussians: Gaussians
-) -> tuple[Similarity, dict[str, float]]:
-    """Improve a similarity by looking again at the prediction under it; see `correct`, `refine`."""
+) -> tuple[Similarity, dict[str, float], bool]:
+    """Improve a similarity by looking again at the prediction under it; see `correct`, `refine`.
+
+    Landmarks of few views, or of a poor face, can be further off than the prediction was: where
+    its own pictures are nearer to the truth, that is where the refinement starts. The last value
+    tells so.
+    """
     seen = subject.truth_landmarks.seen.nonzero()[:, 0].tolist()
     moved = start.apply_to_gaussians(gaussians)
     drawn: list[Tensor | None] = [
@@ -368,14 +472,12 @@ def _by_rendering(
             subject.cameras[seen],
         )
         start = _single(closer)
-    order = sorted(subject.truth.rgb)
-    truth = torch.stack([torch.cat([subject.truth.rgb[v], subject.truth.alpha[v]]) for v in order])
-    refined = refine(start, gaussians, truth, subject.cameras[order], subject.background)
-    return refined.similarity, {
-        "refined_deg": refined.turned_deg,
-        "picture_error_before": refined.error_before,
-        "picture_error_after": refined.error_after,
-    }
+    order, truth = _stacked_truth(subject)
+    seen_by = subject.cameras[order]
+    starts = (start, Similarity.identity())
+    chosen = better_start(starts, gaussians, truth, seen_by, subject.background)
+    refined = refine(starts[chosen], gaussians, truth, seen_by, subject.background)
+    return refined.similarity, _numbers_of(refined), chosen == 1
 
 
 def induced(similarity: Similarity, camera: Cameras) -> PlaneSimilarity:
