@@ -35,6 +35,12 @@ def test_the_wheel_carries_data_sources_and_licence(wheel_names: list[str]) -> N
     assert any(n.startswith("a3d_bench/_assets/protocols/") for n in names)
     assert any(n.startswith("a3d_bench/_assets/reports/") for n in names)
     assert any(n.startswith("any3davatar/render/cpu/") and n.endswith(".cpp") for n in names)
+    assert "any3davatar/assets/mini.safetensors" in names
+    assert "a3d_baselines/assets/mean_head.spz" in names
+    assert "a3d_baselines/cards/any3davatar.toml" in names
+    assert any(n.startswith("a3d_bench/methods/scaffold_files/") for n in names)
+    assert "a3d_bench/_assets/protocols/anyhead.toml" in names
+    assert "a3d_bench/_assets/reports/report.html.j2" in names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
     assert not any("__pycache__" in n or n.startswith("tests") for n in names)
 
