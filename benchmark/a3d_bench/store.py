@@ -9,6 +9,7 @@
     truth/{capture}/000.png      the true pictures as the protocol wants them
     predictions/{method}/{capture}/prediction.json, views/000.png, gaussians.ply, log.txt
     validation/{method}/{capture}.json
+    landmarks/{capture}-{digest}.npy
     aligned/{alignment}/{method}/{capture}/alignment.json, views/000.png
     scores.parquet, scores.jsonl, timing.jsonl, failures.jsonl
     report/
