@@ -33,6 +33,7 @@ TEMPLATE = (
     (0.0429, 0.0917),
 )
 MATTE_SIDE_PX = 512  # the matte network sees 256; twice that keeps its edge for the reduction
+POSE_TOLERANCE = 0.02  # world units, and entries of the rotation
 FACE_MIN_PX = 12.0  # between the eyes; below, a face has fewer pixels than a stamp
 
 
@@ -138,12 +139,10 @@ def frame_by_camera(
     Raises:
         InvalidInput: the camera stands elsewhere than the network's front camera.
     """
-    there, here = camera.world_to_camera, network_camera.world_to_camera.to(camera.K)
-    apart = float((there - here).abs().max())
-    if apart > 0.02:
+    if not stands_in_front(camera, network_camera):
         raise InvalidInput(
-            f"the portrait's camera is not the network's front camera (its matrix differs by "
-            f"{apart:.2f}, expected at most 0.02); frame it by its face"
+            "the portrait's camera is not the network's front camera (their matrices differ by "
+            f"more than {POSE_TOLERANCE}); frame it by its face"
         )
     picture, _ = framed(
         views,
@@ -153,6 +152,12 @@ def frame_by_camera(
         vertical_fov_deg=vertical_fov_deg,
     )
     return FramedPortrait(picture, network_camera, "camera", {"alpha": "given", "notes": []})
+
+
+def stands_in_front(camera: Cameras, network_camera: Cameras) -> bool:
+    """Tell whether a camera stands where the network's front camera does, whatever its lens."""
+    there, here = camera.world_to_camera, network_camera.world_to_camera.to(camera.K)
+    return float((there - here).abs().max()) <= POSE_TOLERANCE
 
 
 def _similarity(

@@ -7,7 +7,7 @@ import torch
 from a3d_bench.methods.avatars import GaussianAvatar
 from a3d_bench.methods.stages import stage
 from a3d_bench.types import MethodError, Portrait
-from any3davatar.core import InvalidInput, Views
+from any3davatar.core import Views
 from any3davatar.core.images import straight_rgb
 from any3davatar.io import Photo
 from any3davatar.portraits import (
@@ -15,6 +15,7 @@ from any3davatar.portraits import (
     NoFace,
     frame_by_camera,
     frame_by_face,
+    stands_in_front,
 )
 from any3davatar.reconstruct import Reconstructor
 
@@ -45,14 +46,11 @@ class Any3DAvatarMethod:
         rgb, alpha = portrait.rgb, portrait.alpha
         if alpha is not None:
             rgb = straight_rgb(rgb, alpha, portrait.background).clamp(0, 1)
-        if portrait.camera is not None and alpha is not None:
+        camera = portrait.camera
+        if camera is not None and alpha is not None and stands_in_front(camera, network.camera):
             fov = network.model.config.vertical_fov_deg
-            try:
-                return frame_by_camera(
-                    Views(rgb, alpha), portrait.camera, network.camera, fov, network.background
-                )
-            except InvalidInput:
-                pass  # it stands elsewhere than the network's front camera: the face tells
+            view = Views(rgb, alpha)
+            return frame_by_camera(view, camera, network.camera, fov, network.background)
         try:
             return frame_by_face(
                 Photo(rgb, alpha, ()), network.faces, network.camera, network.background
