@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, fields
@@ -96,6 +97,7 @@ class MethodRun(AbstractContextManager["MethodRun"]):
             BenchError: the method can't run here at all; the message says what is missing.
         """
 
+    @abstractmethod
     def reconstruct(self, job: Job, log: Path) -> Outcome:
         """Run a job.
 
@@ -103,7 +105,7 @@ class MethodRun(AbstractContextManager["MethodRun"]):
             job: an untouched one.
             log: where to what the method prints is appended.
         """
-        raise NotImplementedError
+        ...
 
     def fingerprint(self, fields: Mapping[str, str]) -> str:
         """Return a digest of what, beside the card, an output depends on.
