@@ -30,8 +30,10 @@ from any3davatar.model.initialization import (
     initialize_dit,
     initialize_gaussian_decoder,
     initialize_image_decoder,
+    initialize_palette,
     initialize_tokenizer,
 )
+from any3davatar.model.palette import Palette, own_colors
 from any3davatar.model.scaffold import Hull, Scaffold
 
 
@@ -84,6 +86,7 @@ class Any3DAvatar(nn.Module):
         self.conditioning = Conditioning(config)
         self.dit = DiT(config, recompute_activations=recompute_activations)
         self.gaussian_decoder = GaussianDecoder(config)
+        self.palette = Palette(config) if config.palette_colors else None
         self.image_decoder = ImageDecoder(config) if image_head else None
         self._initialize(torch.Generator().manual_seed(seed))
 
@@ -93,6 +96,8 @@ class Any3DAvatar(nn.Module):
         initialize_conditioning(self.conditioning, generator)
         initialize_dit(self.dit, generator)
         initialize_gaussian_decoder(self.gaussian_decoder, generator)
+        if self.palette is not None:
+            initialize_palette(self.palette, self.config, generator)
         if self.image_decoder is not None:
             initialize_image_decoder(self.image_decoder, generator)
 
@@ -123,7 +128,10 @@ class Any3DAvatar(nn.Module):
         condition = self.conditioning(t, context)  # (B, D)
         tokens = self.dit(torch.cat([context, noisy], dim=1), condition)  # (B, 5 T, D)
         denoised = tokens[:, context.shape[1] :]  # (B, 4 T, D)
-        gaussians = self.gaussian_decoder(denoised, self.scaffold, portrait)  # (B, 4 H W)
+        colors = own_colors(self.scaffold, portrait, self.config)
+        if self.palette is not None:
+            colors = self.palette(colors, portrait, context)  # (B, 4, 3, H, W)
+        gaussians = self.gaussian_decoder(denoised, self.scaffold, colors)  # (B, 4 H W)
         images = self.image_decoder(denoised) if decode_images and self.image_decoder else None
         return Prediction(gaussians, images)
 

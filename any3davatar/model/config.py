@@ -31,7 +31,8 @@ class ModelConfig:
         blocks: DiT blocks.
         heads: attention heads.
         mlp_ratio: hidden width of a block's MLP, in widths.
-        point_channels: features of a point between the upsampling and the MLP of `D_gs`.
+        point_channels: features of a point between the upsampling and the MLP of `D_gs`; 0 leaves
+            the MLP out: the upsampling gives a point's 14 numbers itself.
         image_channels: channels of `D_vae` at full size; up to four times as many further down.
         noise: where noise enters (D.4): ``"pixel+plucker"``, the paper's choice; ``"pixel"``, the
             same without rays; ``"latent"``, in the tokens.
@@ -50,6 +51,8 @@ class ModelConfig:
         hull_start: start from a mean head (`any3davatar.model.scaffold.Hull`), not from planes.
         color_skip: start the front view's colours at the portrait's pixels.
         pooled_portrait: condition AdaLN on the mean context token besides the timestep.
+        palette_colors: start colours at mixtures of this many colours picked from the portrait
+            (`any3davatar.model.palette`); 0 has no palette.
 
     Raises:
         InvalidInput: a value out of its range, or two that exclude each other.
@@ -78,6 +81,7 @@ class ModelConfig:
     hull_start: bool = False
     color_skip: bool = False
     pooled_portrait: bool = False
+    palette_colors: int = 0
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -95,9 +99,13 @@ class ModelConfig:
             f"width must be divisible by heads = {self.heads}",
             self.width,
         )
-        for name in ("point_channels", "image_channels"):
-            value = getattr(self, name)
-            _require(value >= 4 and value % 4 == 0, f"{name} must be a multiple of 4", value)
+        _require(
+            self.image_channels >= 4 and self.image_channels % 4 == 0,
+            "image_channels must be a multiple of 4",
+            self.image_channels,
+        )
+        for name in ("point_channels", "palette_colors"):
+            _require(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         _require(
             self.noise in get_args(Noise), f"noise must be one of {get_args(Noise)}", self.noise
         )
@@ -207,6 +215,7 @@ def _small_machine(
         hull_start=True,
         color_skip=True,
         pooled_portrait=True,
+        palette_colors=8,
     )
 
 
@@ -216,5 +225,5 @@ PRESETS: Mapping[str, ModelConfig] = {
     "full":         _paper( 512,     8,  1024,     24,    16,     32,   128),
     "base":         _paper( 256,     8,   768,     12,    12,     32,    64),
     "small":        _paper( 128,     8,   384,     12,     6,     16,    32),
-    "mini": _small_machine(  64,     8,   192,      4,     3,     64,     8),
+    "mini": _small_machine(  64,     8,   192,      4,     3,      0,     8),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from any3davatar.core.gaussians import Gaussians
 from any3davatar.core.rotations import multiply_quaternions
 from any3davatar.model.config import VIEWS, ModelConfig
-from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold
+from any3davatar.model.scaffold import Scaffold
 
 # offset 2 and depth 1 (position), scale, rotation, opacity, colour: 14 numbers, section 3.1
 RAW = (2, 1, 3, 4, 1, 3)
@@ -22,39 +22,58 @@ class GaussianDecoder(nn.Module):
     The upsampling is linear and ends in a pixel shuffle: a token is the only knowledge about its
     p x p pixels, so each pixel reads it through weights of its own, as the tokenizer wrote it.
     Interpolating tokens instead would hand neighbouring pixels nearly the same feature, and a
-    pointwise MLP cannot tell them apart afterwards.
+    pointwise MLP cannot tell them apart afterwards. ``point_channels = 0`` leaves the MLP out: over
+    64 channels it is nearly half of a small network's time on a CPU.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.upsample = nn.Linear(config.width, config.patch_px**2 * config.point_channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.point_channels, 2 * config.point_channels),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(2 * config.point_channels, sum(RAW)),
+        channels = config.point_channels
+        self.upsample = nn.Linear(config.width, config.patch_px**2 * (channels or sum(RAW)))
+        self.mlp = (
+            nn.Sequential(
+                nn.Linear(channels, 2 * channels),
+                nn.GELU(approximate="tanh"),
+                nn.Linear(2 * channels, sum(RAW)),
+            )
+            if channels
+            else nn.Identity()
         )
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the 14 numbers."""
+        layer = self.mlp[-1] if isinstance(self.mlp, nn.Sequential) else self.upsample
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def forward(
         self,
         tokens: Float[Tensor, "B T D"],
         scaffold: Scaffold,
-        portrait: Float[Tensor, "B 3 H W"],
+        start_color: Float[Tensor, "_ 4 3 H W"],
     ) -> Gaussians:
-        """Return N = 4 H W Gaussians a sample, ordered by view, row, column."""
+        """Return N = 4 H W Gaussians a sample, ordered by view, row, column.
+
+        Args:
+            tokens: the denoised Gaussian tokens.
+            scaffold: where Gaussians start.
+            start_color: logits of their colours there (`any3davatar.model.palette`).
+        """
         n, p = self.config.patches, self.config.patch_px
         features = self.upsample(tokens).unflatten(-1, (p, p, -1))  # (B, 4 T, p, p, C)
         raw = self.mlp(features).unflatten(1, (VIEWS, n, n))  # (B, 4, Nh, Nw, p, p, 14)
         raw = raw.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, 4, H, W, 14)
         # Half precision has 3 digits, and a pixel at radius 2.7 is 0.005 wide.
         with torch.autocast(raw.device.type, enabled=False):
-            return activate(raw.to(scaffold.slopes.dtype), scaffold, portrait, self.config)
+            return activate(raw.to(scaffold.slopes.dtype), scaffold, start_color, self.config)
 
 
 def activate(
     raw: Float[Tensor, "B 4 H W 14"],
     scaffold: Scaffold,
-    portrait: Float[Tensor, "B 3 H W"],
+    start_color: Float[Tensor, "_ 4 3 H W"],
     config: ModelConfig,
 ) -> Gaussians:
     """Turn raw outputs into Gaussians; zeros become the scaffold's start.
@@ -79,29 +98,13 @@ def activate(
     turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     reach = config.opacity_logit_reach
     bounded = reach * torch.tanh((opacity + scaffold.start_opacity[..., None]) / reach)
-    start_color = start_colors(scaffold, portrait, config).movedim(2, -1)  # (B or 1, 4, H, W, 3)
     return Gaussians.from_rgb(
         means=scaffold.to_world(in_camera).flatten(1, 3),
         quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),
         scales=scales.flatten(1, 3),
         opacities=torch.sigmoid(bounded).flatten(1),
-        rgb=torch.sigmoid(color + start_color).flatten(1, 3),
+        rgb=torch.sigmoid(color + start_color.movedim(2, -1)).flatten(1, 3),
     )
-
-
-def start_colors(
-    scaffold: Scaffold, portrait: Float[Tensor, "B 3 H W"], config: ModelConfig
-) -> Float[Tensor, "_ 4 3 H W"]:
-    """Return the logits of the colours before training.
-
-    With ``color_skip`` the front view starts at the portrait's pixels, in place of the mean head's
-    colours: adding two logits would be a colour that neither of them means.
-    """
-    start = scaffold.start_color[None]
-    if not config.color_skip:
-        return start
-    front = torch.logit(portrait.to(start.dtype), eps=COLOR_MARGIN)[:, None]
-    return torch.cat([front, start[:, 1:].expand(len(front), -1, -1, -1, -1)], dim=1)
 
 
 def _logit(share: float) -> float:

@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from any3davatar.model.appearance import ImageDecoder
+from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import GaussianDecoder
 from any3davatar.model.dit import DiT
 from any3davatar.model.embed import Conditioning, GaussianTokenizer, ImageTokenizer
+from any3davatar.model.palette import OWN_SHARE, OWN_SHARE_SEEN, Palette
 
 OUTPUT_STD = 0.01
 EMBEDDING_STD = 0.02
+PLACES_STD = 0.2
 
 
 def initialize_tokenizer(
@@ -53,7 +56,19 @@ def initialize_gaussian_decoder(decoder: GaussianDecoder, generator: torch.Gener
     on the first step, and neighbouring pixels would start with equal Gaussians.
     """
     _initialize_layers(decoder, generator)
-    _small_output(decoder.mlp[-1], generator)
+    _small_output(decoder.last, generator)
+
+
+def initialize_palette(palette: Palette, config: ModelConfig, generator: torch.Generator) -> None:
+    """Start each pixel near its own colour, and the palette's colours apart from each other."""
+    nn.init.normal_(palette.contents.weight, std=EMBEDDING_STD, generator=generator)
+    nn.init.zeros_(palette.contents.bias)
+    nn.init.normal_(palette.places, std=PLACES_STD, generator=generator)
+    nn.init.normal_(palette.mixture, std=EMBEDDING_STD, generator=generator)
+    with torch.no_grad():
+        palette.mixture[..., 0] += OWN_SHARE
+        if config.color_skip:
+            palette.mixture[0, ..., 0] += OWN_SHARE_SEEN - OWN_SHARE
 
 
 def initialize_image_decoder(decoder: ImageDecoder, generator: torch.Generator) -> None:

@@ -41,7 +41,7 @@ class TrainConfig:
         learning_rate: at its highest.
         decay: ``"cosine"`` to 0, ``"power"``: (1 - x)^decay_power, or ``"constant"``.
         decay_power: of ``"power"``.
-        weight_decay: of matrices; vectors and learned positions are not decayed.
+        weight_decay: of matrices; vectors, and what belongs to a place, are not decayed.
         beta1: of AdamW.
         beta2: of AdamW.
         clip_norm: greatest norm of the gradient.
@@ -281,12 +281,12 @@ TRAIN_PRESETS: Mapping[str, TrainConfig] = {
     "mini": TrainConfig(
         PRESETS["mini"],
         avas=False,
-        views_per_sample=4,
+        views_per_sample=6,
         alpha_weight=1.0,
         batch=2,
         total_samples=100_000,
         warmup_samples=200,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         decay="power",
         ema_halflife_samples=2_000,
         flip=True,

@@ -1,9 +1,10 @@
 """The mean head of a training set, where a network with ``hull_start`` begins.
 
-Shape: the visual hull of mean silhouettes (a point is inside where every camera sees it covered in
-at least half of the heads); its depth is where a canonical ray first meets it. Opacity and colour:
-means of the canonical pictures. Rays that miss the hull start nearly transparent: wherever they
-were put, they would stand as walls in the other views.
+Shape: nested visual hulls of mean silhouettes. The hull of a share s holds the points that every
+camera sees covered in at least s of the heads. A canonical ray starts where it enters the hull of
+one half; if it misses that, where it enters the narrowest that it meets, which is where the heads
+with much hair have their surface. Opacity: the mean coverage of the pixel, at most the share of
+that hull. Colour: the mean of the covered pixels.
 """
 
 import logging
@@ -29,7 +30,8 @@ Read = TypeVar("Read")
 logger = logging.getLogger(__name__)
 
 COVERED = 0.5
-OPACITY_BESIDE = 0.02  # at most, where a ray misses the hull; a wall seen edge on is 64 of them
+NARROWEST = 0.9  # of the greatest share on a ray that misses the hull of COVERED
+SHARE_MIN = 0.01  # below, a ray meets no hull
 RAY_STEPS = 128
 WHOLE_FOV_DEG = 170.0  # wider than any picture
 REACH_USED = 0.98  # of the config's depth reach: the network's start has no slope at its very end
@@ -65,11 +67,12 @@ def mean_hull(
     opacity = torch.stack([one.canonical.alpha for one in seen]).mean(0)  # (4, 1, H, W)
     color = torch.stack([one.canonical.rgb for one in seen]).mean(0)
     silhouettes = torch.stack([one.silhouettes for one in seen]).mean(0)  # (V, 1, 2 H, 2 W)
-    depth, met = _hull_depth(silhouettes, seen[0].cameras, config)
+    depth, share = nested_hull(silhouettes, seen[0].cameras, config)
     coverage = opacity[:, 0].clamp(0, 1)
+    within = share >= COVERED
     return Hull(
         depth=depth,
-        opacity=torch.where(met, coverage, coverage.clamp_max(OPACITY_BESIDE)),
+        opacity=torch.where(within, coverage, coverage.minimum(share)).clamp_min(SHARE_MIN),
         rgb=(color / opacity.clamp_min(1e-3)).clamp(0, 1),
     )
 
@@ -134,12 +137,19 @@ def _matches(capture: HeadCapture, poses: Float[Tensor, "P 4 4"]) -> Bool[Tensor
     return difference.abs().amax((-2, -1)) <= POSE_TOLERANCE
 
 
-def _hull_depth(
+def nested_hull(
     alpha: Float[Tensor, "V 1 Hs Ws"], cameras: Cameras, config: TrainConfig
-) -> tuple[Float[Tensor, "4 H W"], Bool[Tensor, "4 H W"]]:
-    """Return the camera depth at which each canonical ray enters the hull, and whether it does.
+) -> tuple[Float[Tensor, "4 H W"], Float[Tensor, "4 H W"]]:
+    """Return the camera depth at which each canonical ray enters its hull, and that hull's share.
 
-    The depth of a ray that does not is the centre's.
+    Args:
+        alpha: mean silhouettes.
+        cameras: (V,) cameras that saw them.
+        config: the run, whose network's canonical cameras send the rays.
+
+    Returns:
+        Depth (z, world units), the centre's where a ray meets no hull; and the greatest share on
+        the ray, in [0, 1].
     """
     model = config.model
     reach = REACH_USED * model.depth_reach
@@ -147,12 +157,14 @@ def _hull_depth(
     canonical = canonical_four(
         model.size_px, radius=model.radius, vertical_fov_deg=model.vertical_fov_deg
     )
-    inside = torch.stack(
-        [_inside(_points_at(canonical, float(depth)), alpha, cameras) for depth in depths]
+    shares = torch.stack(
+        [_share(_points_at(canonical, float(depth)), alpha, cameras) for depth in depths]
     )  # (D, 4, H, W)
-    first = inside.float().argmax(dim=0)  # the first of equal maxima
-    met = inside.any(0)
-    return torch.where(met, depths[first], torch.full_like(depths[first], model.radius)), met
+    greatest = shares.amax(dim=0)
+    entered = shares >= (NARROWEST * greatest).clamp_max(COVERED)
+    first = entered.float().argmax(dim=0)  # the first of equal maxima
+    met = greatest >= SHARE_MIN
+    return torch.where(met, depths[first], torch.full_like(greatest, model.radius)), greatest
 
 
 def _points_at(cameras: Cameras, depth: float) -> Float[Tensor, "4 H W 3"]:
@@ -162,13 +174,12 @@ def _points_at(cameras: Cameras, depth: float) -> Float[Tensor, "4 H W 3"]:
     return origins + directions * depth / (directions * forward).sum(-1, keepdim=True)
 
 
-def _inside(
+def _share(
     points: Float[Tensor, "4 H W 3"], alpha: Float[Tensor, "V 1 Hs Ws"], cameras: Cameras
-) -> Bool[Tensor, "4 H W"]:
-    """Tell which points every camera frames and sees as covered."""
+) -> Float[Tensor, "4 H W"]:
+    """Return the least coverage that any camera sees at each point."""
     pixels, depth = cameras.project(points.reshape(1, -1, 3).expand(len(cameras), -1, -1))
     size = pixels.new_tensor([cameras.width, cameras.height])
-    in_front = depth > 0  # (V, P)
     # What lies outside a picture reads as 0.
     seen = F.grid_sample(alpha, (2 * pixels / size - 1)[:, None], align_corners=False)[:, 0, 0]
-    return ((seen >= COVERED) & in_front).all(0).reshape(points.shape[:-1])
+    return torch.where(depth > 0, seen, 0.0).amin(dim=0).reshape(points.shape[:-1])

@@ -9,14 +9,14 @@ _FSDP_PART = "_fsdp_wrapped_module."
 
 
 def matrices_of(network: nn.Module) -> frozenset[str]:
-    """Return the names of the parameters to decay; vectors and learned positions are not.
+    """Return the names of the parameters to decay; vectors and what belongs to a place are not.
 
     To be asked before a strategy wraps the network: FSDP makes vectors of everything.
     """
     return frozenset(
         name
         for name, p in network.named_parameters()
-        if p.ndim > 1 and not name.endswith("positions")
+        if p.ndim > 1 and not name.endswith(("positions", "palette.places", "palette.mixture"))
     )
 
 

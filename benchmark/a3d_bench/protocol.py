@@ -56,6 +56,9 @@ class DataRule(_Section):
         color_correction: NeRSemble: whether ``color_calibration.json`` is applied.
         expected_subjects: how many a complete set has; None where any number is complete.
         expected_views: how many views each capture has in a complete set, before `ViewRule`.
+        drawn_px: width and height at which our own set is drawn before it is reduced to the
+            picture; None is as large as the picture's window needs. Hair drawn with four samples
+            a pixel is noise at 64 pixels; drawn larger and reduced, it is not.
     """
 
     kind: Literal["anyhead", "nersemble", "any"]
@@ -67,6 +70,7 @@ class DataRule(_Section):
     color_correction: bool = False
     expected_subjects: int | None = Field(None, ge=1)
     expected_views: int | None = Field(None, ge=1)
+    drawn_px: int | None = Field(None, ge=16, le=4096)
 
     @model_validator(mode="after")
     def _consistent(self) -> "DataRule":
@@ -233,9 +237,14 @@ class Protocol(_Section):
 
     @property
     def canonical(self) -> str:
-        """The protocol as JSON with one spelling: sorted keys, no spaces, shortest floats."""
+        """The protocol as JSON with one spelling: sorted keys, no spaces, shortest floats.
+
+        A field that came after version 1 of the protocols is left out where it is not used, so that
+        they keep their digests.
+        """
+        unused = {"drawn_px"} if self.data.drawn_px is None else set()
         return json.dumps(
-            self.model_dump(mode="json"),
+            self.model_dump(mode="json", exclude={"data": unused}),
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=True,

@@ -1,6 +1,8 @@
 """Cards and the registry: strict about what is written, plain about what is wrong."""
 
 import csv
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,15 @@ import torch
 import a3d_baselines
 import a3d_bench
 from a3d_bench.errors import BenchError
-from a3d_bench.methods import adapter_methods, all_methods, card_of, read_card, resolve_methods
-from a3d_bench.methods.card import filled
+from a3d_bench.methods import (
+    adapter_methods,
+    all_methods,
+    card_of,
+    open_method,
+    read_card,
+    resolve_methods,
+)
+from a3d_bench.methods.card import PythonRunner, filled
 from any3davatar.io import ColorRule
 
 GOOD = {
@@ -148,3 +157,60 @@ def test_a_folder_of_outputs_is_a_method(tmp_path: Path) -> None:
     assert (unknown.card.title, unknown.card.output) == ("mine", "views")
     with pytest.raises(BenchError, match="no such folder"):
         resolve_methods([f"one={tmp_path / 'absent'}"], [path])
+
+
+def test_a_variant_is_a_method_with_other_options(tmp_path: Path) -> None:
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(b"weights")
+    text = f"mine=any3davatar,steps=10,checkpoint={weights}"
+    chosen = resolve_methods(["any3davatar"], variants=[text])
+    plain, mine = chosen["any3davatar"].card, chosen["mine"].card
+    assert mine.runner.options == {"steps": 10, "checkpoint": str(weights)}
+    assert plain.runner.options == {}
+    assert "steps=10" in mine.title
+    assert mine.digest != plain.digest
+    same = {"output", "trained_on", "licence_code", "paper_name"}
+    assert mine.model_dump(include=same) == plain.model_dump(include=same)
+
+
+def test_a_file_that_an_option_names_belongs_to_the_fingerprint(tmp_path: Path) -> None:
+    weights = tmp_path / "mine.safetensors"
+
+    def fingerprint() -> str:
+        method = resolve_methods([], variants=[f"mine=any3davatar,checkpoint={weights}"])["mine"]
+        with open_method(method) as opened:
+            return opened.fingerprint({})
+
+    weights.write_bytes(b"early")
+    early = fingerprint()
+    assert fingerprint() == early
+    weights.write_bytes(b"later")
+    assert fingerprint() != early
+
+
+def test_the_weights_that_ship_belong_to_the_fingerprint_of_our_method() -> None:
+    card = all_methods()["any3davatar"]
+    assert isinstance(card.card.runner, PythonRunner)
+    assert card.card.runner.files == ("any3davatar:assets/mini.safetensors",)
+    without = card.card.runner.model_copy(update={"files": ()})
+    bare = replace(card, card=card.card.model_copy(update={"runner": without}))
+    with open_method(card) as one, open_method(bare) as other:
+        assert one.fingerprint({}) != other.fingerprint({})
+
+
+@pytest.mark.border
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mine", "expected NAME=METHOD,option=value"),
+        ("mine=any3davatar", "expected NAME=METHOD,option=value"),
+        ("mine=any3davatar,steps", "expected NAME=METHOD,option=value"),
+        ("mine=any3davatra,steps=1", "did you mean any3davatar?"),
+        ("mine=facelift,steps=1", "which has no options"),
+        ("any3davatar=any3davatar,steps=1", "the name any3davatar is taken"),
+        ("../mine=any3davatar,steps=1", "id"),
+    ],
+)
+def test_a_variant_that_can_not_be_meant_is_refused(text: str, told: str) -> None:
+    with pytest.raises(BenchError, match=re.escape(told)):
+        resolve_methods([], variants=[text])

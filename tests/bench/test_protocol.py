@@ -12,6 +12,7 @@ from a3d_bench.protocol import Protocol, load_protocol, protocol_names
 GOLDEN = {
     ("anyhead", 1): "976d6ce17b913e47053879c84cae06abe5fa17ed26d842f6f4dfa93998d37667",
     ("anyhead-64", 1): "8d7bce9ab54ce456b7f5bcd613e5a45a900a5e6ff11b846008c7ed0ca7d52701",
+    ("anyhead-64", 2): "4f559b92e6a1da805ecaf33456805b04ded07dbf45cc10a8106e82c37e6086ef",
     ("demo", 1): "9071b0f664acc9f0922226b893571e90d9d45f2bde8f203075303e6edc9466b4",
     ("nersemble", 1): "9cd88e8412e6cdfbaea2b529afde23612b00984556826441ecd10d2e56bb29b1",
     ("smoke", 1): "9dd750bc3ead819698257fa6428fd299fdea7a595aaee10094c1f378cd1a80d6",
@@ -27,6 +28,14 @@ def test_a_shipped_protocol_has_the_digest_of_its_version(name: str) -> None:
         "the file was changed: count its version up and add the new digest"
     )
     assert protocol.id == f"{name}@{protocol.version}#{protocol.digest[:8]}"
+
+
+def test_a_field_that_is_not_used_does_not_change_the_digest_of_what_came_before_it() -> None:
+    protocol = load_protocol("anyhead-64")
+    assert '"drawn_px":512' in protocol.canonical
+    before = load_protocol("anyhead")
+    assert "drawn_px" not in before.canonical
+    assert load_protocol("anyhead", ["data.drawn_px=512"]).digest != before.digest
 
 
 @pytest.mark.parametrize("name", protocol_names())

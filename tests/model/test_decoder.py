@@ -8,6 +8,7 @@ from any3davatar.core.rotations import axis_angle_to_matrix, quaternion_to_matri
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import GaussianDecoder, activate
+from any3davatar.model.palette import own_colors
 from any3davatar.model.scaffold import Scaffold
 from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
@@ -22,7 +23,8 @@ def decode(
     raw: torch.Tensor, config: ModelConfig, portrait: torch.Tensor | None = None
 ) -> Gaussians:
     portrait = torch.full((len(raw), 3, 16, 16), 0.5) if portrait is None else portrait
-    return activate(raw, scaffold_of(config), portrait, config)
+    scaffold = scaffold_of(config)
+    return activate(raw, scaffold, own_colors(scaffold, portrait, config), config)
 
 
 def rgb(gaussians: Gaussians) -> torch.Tensor:
@@ -139,13 +141,13 @@ def test_the_four_views_are_one_problem_up_to_a_turn() -> None:
 
 def test_each_token_decodes_to_the_pixels_of_its_own_patch() -> None:
     decoder = GaussianDecoder(PAPER)
-    scaffold, portrait = Scaffold(PAPER, None), torch.full((1, 3, 16, 16), 0.5)
+    scaffold, grey = Scaffold(PAPER, None), torch.zeros(1, 4, 3, 16, 16)
     tokens = torch.randn(1, 64, 32, generator=seeded())
     view, row, column = 2, 3, 1
     changed = tokens.clone()
     changed[:, view * 16 + row * 4 + column] += 1
-    before = decoder(tokens, scaffold, portrait).opacities
-    moved = per_view(decoder(changed, scaffold, portrait).opacities != before)[0]
+    before = decoder(tokens, scaffold, grey).opacities
+    moved = per_view(decoder(changed, scaffold, grey).opacities != before)[0]
     expected = torch.zeros(4, 16, 16, dtype=torch.bool)
     expected[view, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = True
     assert torch.equal(moved, expected)
@@ -153,21 +155,22 @@ def test_each_token_decodes_to_the_pixels_of_its_own_patch() -> None:
 
 def test_upsampling_ends_in_torchs_pixel_shuffle() -> None:
     decoder = GaussianDecoder(PAPER)
-    scaffold, portrait = Scaffold(PAPER, None), torch.full((1, 3, 16, 16), 0.5)
+    scaffold, grey = Scaffold(PAPER, None), torch.zeros(1, 4, 3, 16, 16)
     tokens = torch.randn(1, 64, 32, generator=seeded())
     points = decoder.mlp(decoder.upsample(tokens).unflatten(-1, (16, -1)))  # (1, 64, 16, 14)
     channels = points.unflatten(1, (4, 4, 4))[0].permute(0, 4, 3, 1, 2)  # (4, 14, 16, 4, 4)
     raw = torch.nn.functional.pixel_shuffle(channels.flatten(1, 2), 4)  # (4, 14, 16, 16)
-    expected = activate(raw.movedim(1, -1)[None], scaffold, portrait, PAPER)
-    for name, tensor in decoder(tokens, scaffold, portrait).tensors().items():
+    expected = activate(raw.movedim(1, -1)[None], scaffold, grey, PAPER)
+    for name, tensor in decoder(tokens, scaffold, grey).tensors().items():
         assert torch.equal(tensor, expected.tensors()[name])
 
 
-def test_pixels_of_one_patch_can_differ() -> None:
-    decoder = GaussianDecoder(PAPER)
+@pytest.mark.parametrize("point_channels", [0, 8])
+def test_pixels_of_one_patch_can_differ(point_channels: int) -> None:
+    decoder = GaussianDecoder(replace(PAPER, point_channels=point_channels))
     tokens = torch.randn(1, 64, 32, generator=seeded())
-    portrait = torch.full((1, 3, 16, 16), 0.5)
-    patch = per_view(decoder(tokens, Scaffold(PAPER, None), portrait).opacities)[0, 0, :4, :4]
+    grey = torch.zeros(1, 4, 3, 16, 16)
+    patch = per_view(decoder(tokens, Scaffold(PAPER, None), grey).opacities)[0, 0, :4, :4]
     assert len(patch.flatten().unique()) == 16
 
 

@@ -22,9 +22,11 @@ def forward_flops(c: ModelConfig) -> int:
     block = sequence * (4 + 2 * c.mlp_ratio) * d * d + 2 * sequence**2 * d + 6 * d * d
     final = 2 * d * d
     h = 2 * c.point_channels
-    decoder = 4 * view * d * p2 * c.point_channels + points * (c.point_channels * h + h * 14)
+    decoder = 4 * view * d * p2 * (c.point_channels or 14)
+    decoder += points * (c.point_channels * h + (h and h * 14))
     to_world = points * 9
-    return 2 * (tokenizers + condition + c.blocks * block + final + decoder + to_world)
+    palette = c.palette_colors * (view * d + view * 3 + points * 3)
+    return 2 * (tokenizers + condition + c.blocks * block + final + decoder + to_world + palette)
 
 
 def parameters(c: ModelConfig) -> int:
@@ -38,8 +40,13 @@ def parameters(c: ModelConfig) -> int:
     condition = linear(256, d) + linear(d, d) + 2 * linear(d, d) * c.pooled_portrait
     mlp = linear(d, c.mlp_ratio * d) + linear(c.mlp_ratio * d, d)
     block = linear(d, 3 * d) + linear(d, d) + mlp + linear(d, 6 * d)
-    decoder = linear(d, p2 * channels) + linear(channels, h) + linear(h, 14)
-    return tokenizers + positions + condition + c.blocks * block + linear(d, 2 * d) + decoder
+    decoder = linear(d, p2 * (channels or 14))
+    decoder += linear(channels, h) + linear(h, 14) if channels else 0
+    colors = c.palette_colors
+    mixture = c.gaussians * (1 + colors)
+    palette = linear(d, colors) + colors * c.view_tokens + mixture if colors else 0
+    around = tokenizers + positions + condition + palette
+    return around + c.blocks * block + linear(d, 2 * d) + decoder
 
 
 @pytest.mark.parametrize("config", [PAPER, EXTRAS, PRESETS["mini"]])

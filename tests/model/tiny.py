@@ -11,6 +11,7 @@ PAPER = ModelConfig(
 )
 EXTRAS = replace(
     PAPER,
+    point_channels=0,
     vertical_fov_deg=24.0,
     depth_reach=0.75,
     learned_positions=True,
@@ -18,6 +19,7 @@ EXTRAS = replace(
     hull_start=True,
     color_skip=True,
     pooled_portrait=True,
+    palette_colors=3,
 )
 
 

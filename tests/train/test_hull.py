@@ -5,10 +5,11 @@ from dataclasses import replace
 import torch
 
 from any3davatar.anyhead.readers import GroupEntry
-from any3davatar.core.rigs import canonical_four
+from any3davatar.core.cameras import Cameras
+from any3davatar.core.rigs import canonical_four, orbit
 from any3davatar.model import Any3DAvatar
 from any3davatar.render import render
-from any3davatar.train.hull import mean_hull
+from any3davatar.train.hull import mean_hull, nested_hull
 from tests.train.tiny_run import BEANS, CONFIG, bean
 
 Beans = tuple[GroupEntry, ...]
@@ -33,12 +34,53 @@ def test_the_hull_of_one_head_follows_its_surface_from_outside(beans: Beans) -> 
     assert float((hull.opacity - truth.alpha[:, 0]).abs().mean()) < 0.06
 
 
-def test_rays_beside_the_hull_are_nearly_transparent(beans: Beans) -> None:
+def test_rays_that_meet_no_head_are_nearly_transparent(beans: Beans) -> None:
     hull = mean_hull(beans, CONFIG)
     beside = hull.depth == MODEL.radius
     assert bool(beside.any())
     assert float(hull.opacity[beside].max()) < 0.021
     assert float(hull.opacity.max()) > 0.95
+
+
+def balls_seen(cameras: Cameras, radii: dict[float, float]) -> torch.Tensor:
+    """Return mean silhouettes of balls about the origin, by radius and share of the heads."""
+    origins, directions = cameras.rays()
+    past = torch.linalg.cross(origins, directions.expand_as(origins)).norm(dim=-1)
+    seen = [share * (past < radius).float() for radius, share in radii.items()]
+    return torch.stack(seen).sum(0)[:, None]
+
+
+def test_beside_most_heads_a_ray_starts_on_the_surface_of_the_wider_ones() -> None:
+    """A quarter of the heads is wider: their surface, not a wall through the centre."""
+    cameras = orbit(
+        [15.0 * step for step in range(24)],
+        [20.0 * (step % 3 - 1) for step in range(24)],
+        size_px=64,
+    )
+    wide, usual = 0.6, 0.4
+    alpha = balls_seen(cameras, {usual: 0.75, wide: 0.25})
+    depth, share = nested_hull(alpha, cameras, CONFIG)
+    origins, directions = CANONICAL.rays()
+    nearest = -(origins * directions).sum(-1)  # along the ray, to the point next to the origin
+    past = torch.linalg.cross(origins, directions).norm(dim=-1)
+    forward = (directions * CANONICAL.world_to_camera[:, None, None, 2, :3]).sum(-1)
+
+    def surface(radius: float) -> torch.Tensor:
+        return (nearest - (radius**2 - past**2).clamp_min(0).sqrt()) * forward
+
+    inner, beside = past < 0.8 * usual, (past > 1.1 * usual) & (past < 0.9 * wide)
+    assert bool((share[inner] > 0.99).all())
+    assert bool(((share[beside] > 0.2) & (share[beside] < 0.3)).all())
+    # A pixel of the silhouettes is 0.04 wide, and their edges are sharp to a pixel; a hull of 24
+    # silhouettes lies outside a ball here and there.
+    for where, radius in ((inner, usual), (beside, wide)):
+        outside = (surface(radius) - depth)[where]
+        assert abs(float(outside.median())) < 0.08
+        assert float(outside.abs().max()) < 0.3
+    clear = past > 1.2 * wide
+    assert bool(clear.any())
+    assert bool((share[clear] == 0).all())
+    assert bool((depth[clear] == MODEL.radius).all())
 
 
 def test_the_mean_is_over_all_heads_and_the_same_each_time(beans: Beans) -> None:

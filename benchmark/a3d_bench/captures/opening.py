@@ -201,7 +201,7 @@ def _ready(
             "give the folder of its data with --data"
         )
     seeds = [heads[subject] for subject in wanted[:limit]]
-    size_px = source_size_px(protocol.picture)
+    size_px = protocol.data.drawn_px or source_size_px(protocol.picture)
     try:
         data = open_mini(size_px=size_px, seeds=seeds, workers=workers, on_head=on_head)
     except (AssetsUnavailable, DataError, FormatError, OSError) as error:

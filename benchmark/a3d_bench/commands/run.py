@@ -41,6 +41,7 @@ class RunRequest:
     protocol: str
     overrides: tuple[str, ...]
     methods: tuple[str, ...]
+    variants: tuple[str, ...]
     adapters: tuple[Path, ...]
     data: Path | None
     out: Path | None
@@ -89,7 +90,8 @@ class TerminalProgress(Progress):
 def run(request: RunRequest, *, as_json: bool) -> int:
     """Run and report; return the exit code."""
     protocol = load_protocol(request.protocol, request.overrides)
-    methods = resolve_methods(request.methods or CONTROLS, request.adapters)
+    named = request.methods or (() if request.variants else CONTROLS)
+    methods = resolve_methods(named, request.adapters, request.variants)
     memory = None if request.memory_gib is None else int(request.memory_gib * (1 << 30))
     order = Order(
         out=request.out or Path("runs") / protocol.name,

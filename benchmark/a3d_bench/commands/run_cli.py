@@ -21,6 +21,13 @@ def run(
             "already. Without it: the controls."
         ),
     ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A method with other options: NAME=METHOD,option=value,... such as "
+            "mine=any3davatar,checkpoint=RUN/weights.safetensors,steps=10."
+        ),
+    ] = None,
     adapter: Annotated[
         list[Path] | None, typer.Option(help="Python file with a table METHODS of your own.")
     ] = None,
@@ -61,6 +68,7 @@ def run(
                 protocol=protocol,
                 overrides=tuple(set_ or ()),
                 methods=tuple(method or ()),
+                variants=tuple(variant or ()),
                 adapters=tuple(adapter or ()),
                 data=data,
                 out=out,

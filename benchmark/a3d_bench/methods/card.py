@@ -34,11 +34,14 @@ class PythonRunner(_Part):
     Attributes:
         entry: ``module:Class``, or ``file.py:Class`` beside the card.
         options: keyword arguments of the class.
+        files: what outputs depend on besides the file of the class and files that options name:
+            ``package:path`` of installed ones, such as weights that ship.
     """
 
     kind: Literal["python"]
     entry: str
     options: dict[str, str | int | float | bool] = {}
+    files: tuple[str, ...] = ()
 
     @field_validator("entry")
     @classmethod

@@ -9,6 +9,7 @@ A table maps an id to the path of its card, to the values of a card, or to a `Me
 
 import hashlib
 import importlib.util
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from types import ModuleType
 from typing import Any
 
 from a3d_bench.errors import BenchError
-from a3d_bench.methods.card import ExternalRunner, MethodCard, OutputKind, card_of, read_card
+from a3d_bench.methods.card import (
+    ExternalRunner,
+    MethodCard,
+    OutputKind,
+    PythonRunner,
+    card_of,
+    read_card,
+)
 
 GROUP = "a3d_bench.methods"
 _SUFFIXES: Mapping[OutputKind, set[str]] = {
@@ -87,12 +95,13 @@ def adapter_methods(path: Path) -> dict[str, RegisteredMethod]:
 
 
 def resolve_methods(
-    names: Sequence[str], adapters: Sequence[Path] = ()
+    names: Sequence[str], adapters: Sequence[Path] = (), variants: Sequence[str] = ()
 ) -> dict[str, RegisteredMethod]:
     """Return the methods that a user asked for, in that order.
 
     A name may be ``id``, or ``id=FOLDER``: outputs that somebody made with it already. An id that
-    is not registered is taken with a folder too, as views in our frame.
+    is not registered is taken with a folder too, as views in our frame. Variants come last; see
+    `variant_method`.
 
     Raises:
         BenchError: an unknown name, or one asked for twice.
@@ -107,7 +116,55 @@ def resolve_methods(
         if id_ in chosen:
             raise BenchError(f"the method {id_} was asked for twice; name it once")
         chosen[id_] = method
+    for text in variants:
+        method = variant_method(text, known)
+        if method.id in {*chosen, *known}:
+            raise BenchError(f"--variant {text}: the name {method.id} is taken; choose another")
+        chosen[method.id] = method
     return chosen
+
+
+def variant_method(text: str, known: Mapping[str, RegisteredMethod]) -> RegisteredMethod:
+    """Return a registered method with other options, under a name of its own.
+
+    Args:
+        text: ``NAME=METHOD,option=value,...``. A value is JSON (``10``, ``0.5``, ``true``) or plain
+            text; a path of a file is made absolute, so that it means the same in every process.
+        known: the registered methods.
+
+    Raises:
+        BenchError: not so written, an unknown method, or one that has no options.
+    """
+    name, equals, rest = text.partition("=")
+    id_, *assignments = rest.split(",")
+    if not equals or not assignments or not all("=" in one for one in assignments):
+        raise BenchError(
+            f"--variant {text!r}: expected NAME=METHOD,option=value, such as "
+            "ten-steps=any3davatar,steps=10"
+        )
+    method = known.get(id_)
+    if method is None:
+        raise BenchError(_unknown(id_, known))
+    if not isinstance(method.card.runner, PythonRunner):
+        raise BenchError(
+            f"--variant {text!r}: {id_} runs as {method.card.runner.kind}, which has no options; "
+            "expected a method with a python runner"
+        )
+    options = {key: _option(value) for key, _, value in (a.partition("=") for a in assignments)}
+    values = method.card.model_dump(exclude_unset=True)
+    values["id"], values["title"] = name, f"{method.card.title}, {', '.join(assignments)}"
+    values["runner"] = {**values["runner"], "options": {**method.card.runner.options, **options}}
+    return RegisteredMethod(card_of(values, f"--variant {text}"), method.origin, method.folder)
+
+
+def _option(text: str) -> str | int | float | bool:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    if isinstance(value, bool | int | float):
+        return value
+    return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
 def external_method(

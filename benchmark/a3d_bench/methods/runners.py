@@ -190,19 +190,20 @@ class PythonRun(MethodRun):
         return _stopped(verdict, self.limits, job, peak)
 
     def fingerprint(self, fields: Mapping[str, str]) -> str:
-        """Return the digest of the file that defines the class."""
+        """Return the digest of the class's file, the card's files, and files that options name."""
+        digest = hashlib.sha256()
+        named = [Path(value) for value in self._runner.options.values() if isinstance(value, str)]
+        for path in (self._class_file(), *map(_installed, self._runner.files), *named):
+            if path is not None and path.is_file():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def _class_file(self) -> Path | None:
         place = self._runner.entry.partition(":")[0]
         if place.endswith(".py"):
-            path = None if self.method.folder is None else self.method.folder / place
-        else:
-            try:
-                spec = importlib.util.find_spec(place)
-            except (ImportError, ValueError):
-                spec = None
-            path = Path(spec.origin) if spec is not None and spec.origin else None
-        if path is None or not path.is_file():
-            return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+            return None if self.method.folder is None else self.method.folder / place
+        return _origin(place)
 
     def close(self) -> None:
         """End the process and all that it started."""
@@ -280,6 +281,21 @@ class PythonRun(MethodRun):
         except ValueError:
             return verdict, None
         return verdict, answer if isinstance(answer, dict) else None
+
+
+def _origin(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _installed(place: str) -> Path | None:
+    """Return the file that a card calls ``package:path``."""
+    package, _, path = place.partition(":")
+    origin = _origin(package)
+    return None if origin is None else origin.parent / path
 
 
 class CommandRun(MethodRun):
