@@ -47,6 +47,7 @@ def evaluate(
     *,
     methods: Sequence[str],
     alignments: Sequence[Alignment],
+    metrics: Sequence[str] | None = None,
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
     views: Iterable[tuple[str, int]] | None = None,
@@ -62,6 +63,7 @@ def evaluate(
         run: with captures, true pictures, predictions, and what alignments need.
         methods: by id.
         alignments: which ones.
+        metrics: some of the protocol's; None for all.
         workers: processes; each computes in one thread.
         progress: called with a capture's id when all of its views are done.
         views: (slug of the capture, index of the view) of the views to score, None for all.
@@ -77,7 +79,9 @@ def evaluate(
     if workers < 1:
         raise BenchError(f"got {workers} workers, expected at least 1")
     protocol = run.protocol()
-    specs = _usable_specs(protocol)
+    asked = protocol.metrics if metrics is None else metrics
+    check_asked(protocol, asked)
+    specs = tuple(spec for spec in metric_specs(asked) if spec.available() is None)
     chosen = None if views is None else set(views)
     with ExitStack() as stack:
         if use_cache and cache is None:
@@ -105,16 +109,24 @@ def network_digests(ids: Iterable[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _usable_specs(protocol: "Protocol") -> tuple[MetricSpec, ...]:
+def check_asked(protocol: "Protocol", metrics: Sequence[str]) -> None:
+    """Pass if these metrics can be computed under a protocol.
+
+    Raises:
+        BenchError: unknown, not of the protocol, or not defined at its size.
+    """
     size_px = protocol.picture.size_px
-    specs = metric_specs(protocol.metrics)
-    for spec in specs:
+    for spec in metric_specs(metrics):
+        if spec.id not in protocol.metrics:
+            raise BenchError(
+                f"{protocol.id} does not score {spec.id}; expected some of "
+                f"{', '.join(protocol.metrics)}. --set metrics=[...] makes another protocol"
+            )
         if size_px < spec.size_min_px:
             raise BenchError(
                 f"{spec.id} needs pictures of at least {spec.size_min_px} pixels; {protocol.id} "
-                f"has {size_px}: leave it out with --set metrics=[...]"
+                f"has {size_px}: leave it out with --metric or --set metrics=[...]"
             )
-    return tuple(spec for spec in specs if spec.available() is None)
 
 
 @dataclass(frozen=True)

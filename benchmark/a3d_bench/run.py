@@ -15,7 +15,7 @@ from typing import Any
 from a3d_bench import provenance
 from a3d_bench.captures import CaptureSet, open_captures
 from a3d_bench.errors import BenchError, NotComparable
-from a3d_bench.evaluate import evaluate, network_digests
+from a3d_bench.evaluate import check_asked, evaluate, network_digests
 from a3d_bench.methods import Limits, RegisteredMethod, open_method
 from a3d_bench.names import slug
 from a3d_bench.pictures import protocol_cameras, write_truth
@@ -54,6 +54,8 @@ class Order:
         limits: of time and memory, a subject.
         limits_of: for single methods, by id, in their place.
         limit: so many captures at most.
+        metrics: the protocol's metrics to compute this time, in its order; its digest stays, and
+            the columns of the others are empty until the run is gone on with.
         workers: processes for building data, aligning and scoring; methods run one at a time, or
             their times would mean nothing.
         retry_failures: do failed predictions again.
@@ -66,6 +68,7 @@ class Order:
     methods: Mapping[str, RegisteredMethod]
     limits: Limits
     limit: int | None = None
+    metrics: tuple[str, ...] = ()
     workers: int = 1
     retry_failures: bool = False
     limits_of: Mapping[str, Limits] = field(default_factory=dict)
@@ -99,6 +102,7 @@ def run(order: Order, progress: Progress | None = None) -> Outcome:
     """
     told = progress or Progress()
     protocol = order.protocol
+    check_asked(protocol, _asked(order))
     with told.stage("heads", len(protocol.data.subjects or ())) as done:
         captures = open_captures(
             protocol,
@@ -131,6 +135,10 @@ def run(order: Order, progress: Progress | None = None) -> Outcome:
     )
 
 
+def _asked(order: Order) -> tuple[str, ...]:
+    return order.metrics or order.protocol.metrics
+
+
 def _announce(order: Order, captures: CaptureSet, told: Progress) -> None:
     views = sum(len(capture) for capture in captures.captures)
     told.say(f"protocol {order.protocol.id}: {order.protocol.title}")
@@ -141,7 +149,7 @@ def _announce(order: Order, captures: CaptureSet, told: Progress) -> None:
         told.say(f"left out: {problem.subject}: {problem.reason}")
     told.say(
         f"plan: {len(order.methods)} methods x {views} views of {len(captures.captures)} captures "
-        f"x {len(order.protocol.metrics)} metrics x {len(order.protocol.alignment.reported)} "
+        f"x {len(_asked(order))} metrics x {len(order.protocol.alignment.reported)} "
         "alignments"
     )
 
@@ -183,7 +191,8 @@ def _begin(folder: RunFolder, order: Order, captures: CaptureSet) -> None:
             },
             # A run may be gone on with by other methods: their predictions stay.
             "methods": {**before.get("methods", {}), **methods},
-            "networks": network_digests(order.protocol.metrics),
+            "metrics": list(_asked(order)),
+            "networks": network_digests(_asked(order)),
             "seed": order.protocol.seed,
             "command": provenance.command_line(),
             "machine": provenance.machine(),
@@ -330,6 +339,7 @@ def _evaluate(folder: RunFolder, order: Order, told: Progress) -> list[Score]:
             folder,
             methods=[m for m in methods if _has_predictions(folder, m, rows)],
             alignments=order.protocol.alignment.reported,
+            metrics=_asked(order),
             workers=order.workers,
             progress=done,
         )

@@ -105,7 +105,14 @@ def _values(run: RunFolder, stored: Any, share: float, seed: int) -> tuple[int, 
         return 0, problems
     alignments: list[Alignment] = [kind for kind in ALIGNMENTS if kind in set(stored["alignment"])]
     methods = [method for method in run.methods() if method in set(stored["method"])]
-    again = evaluate(run, methods=methods, alignments=alignments, views=drawn, use_cache=False)
+    again = evaluate(
+        run,
+        methods=methods,
+        alignments=alignments,
+        metrics=run.read_run().get("metrics"),
+        views=drawn,
+        use_cache=False,
+    )
     table = {
         (row.method, row.capture, row.view, row.alignment, row.metric): row
         for row in stored.itertuples(index=False)

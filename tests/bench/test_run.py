@@ -54,6 +54,23 @@ def test_the_same_command_goes_on_and_changes_nothing(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("views/*.png")} == made
 
 
+def test_a_run_can_begin_with_some_of_the_metrics_and_keeps_its_digest(tmp_path: Path) -> None:
+    words = ("run", *SMOKE, "--method", "mean-head", "--out", tmp_path / "run")
+    some = bench(*words, "--metric", "psnr")
+    assert some.exit_code == 0, some.output
+    run = RunFolder.open(tmp_path / "run")
+    assert set(run.scores()["metric"]) == {"psnr"}
+    digest = run.read_run()["protocol"]["digest"]
+    assert "left out by --metric" in (tmp_path / "run" / "report" / "report.html").read_text()
+    assert bench("verify", tmp_path / "run", "--share", 1).exit_code == 0
+    assert bench(*words).exit_code == 0
+    assert set(run.scores()["metric"]) == {"psnr", "ssim"}
+    assert run.read_run()["protocol"]["digest"] == digest
+    wrong = bench(*words, "--metric", "lpips[vgg]")
+    assert wrong.exit_code == 2
+    assert "does not score lpips[vgg]; expected some of psnr, ssim" in wrong.output
+
+
 def test_another_protocol_in_the_same_folder_is_refused(finished: Path) -> None:
     done = bench("run", *SMOKE, "--set", "picture.size_px=48", "--method", "mean-head",
                  "--out", finished)  # fmt: skip

@@ -47,6 +47,7 @@ class RunRequest:
     out: Path | None
     frame: str | None
     limit: int | None
+    metrics: tuple[str, ...]
     workers: int | None
     timeout_seconds: float
     memory_gib: float | None
@@ -101,6 +102,9 @@ def run(request: RunRequest, *, as_json: bool) -> int:
         methods=methods,
         limits=Limits(seconds=request.timeout_seconds, memory_bytes=memory),
         limit=request.limit,
+        metrics=tuple(metric for metric in protocol.metrics if metric in request.metrics)
+        if set(request.metrics) <= set(protocol.metrics)
+        else request.metrics,
         workers=request.workers or len(os.sched_getaffinity(0)),
         retry_failures=request.retry_failures,
     )

@@ -45,6 +45,13 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Change a field of the protocol, and with it its digest."),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compute only this metric of the protocol; give it again for more. The digest "
+            "stays; the other columns are empty until the command runs without it."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="So many captures at most.", min=1)] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one for each processor by default.", min=1)
@@ -74,6 +81,7 @@ def run(
                 out=out,
                 frame=frame,
                 limit=limit,
+                metrics=tuple(metric or ()),
                 workers=workers,
                 timeout_seconds=timeout,
                 memory_gib=memory,

@@ -138,7 +138,7 @@ def read_results(run: RunFolder) -> Results:
         scores,
         predictions,
         (provenance,),
-        _unavailable(scores, protocol),
+        _unavailable(scores, protocol, [provenance]),
     )
 
 
@@ -172,7 +172,9 @@ def merged(results: Sequence[Results]) -> Results:
         scores,
         {key: made for each in renamed for key, made in each.predictions.items()},
         tuple(provenance for each in renamed for provenance in each.provenances),
-        _unavailable(scores, results[0].protocol),
+        _unavailable(
+            scores, results[0].protocol, [one for each in renamed for one in each.provenances]
+        ),
     )
 
 
@@ -261,14 +263,19 @@ def _in_order(entrants: Iterable[Entrant]) -> tuple[Entrant, ...]:
     return tuple(sorted(entrants, key=lambda entrant: entrant.sees_truth))
 
 
-def _unavailable(scores: Frame, protocol: Protocol) -> dict[str, str]:
+def _unavailable(
+    scores: Frame, protocol: Protocol, provenances: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
     """Return the metrics that have not a single row, and what mends each."""
     from a3d_bench.metrics import METRICS
 
     scored = set(scores.loc[scores["value"].notna(), "metric"])
+    asked = {metric for one in provenances for metric in one.get("metrics", protocol.metrics)}
     reasons = {}
     for metric in protocol.metrics:
-        if metric not in scored:
+        if metric not in asked:
+            reasons[metric] = "left out by --metric; the same command without it adds the column"
+        elif metric not in scored:
             spec = METRICS.get(metric)
             mend = spec.available() if spec is not None else None
             reasons[metric] = mend or "no view has a value; run again with the same arguments"
