@@ -41,7 +41,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Creating it here gives it the permissions of any new file (the umask), and makes sure
         # that nobody else's file has the name.
         temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # a writer that renames a file of its own leaves it private
         _flush_to_disk(temporary)
         temporary.replace(final)
     finally:

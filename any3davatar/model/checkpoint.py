@@ -65,7 +65,10 @@ def save_weights(
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")  # one file system: replace is atomic
     try:
+        temporary.touch()  # with the permissions of any new file; safetensors makes a private one
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata)
+        temporary.chmod(mode)
         _flush(temporary)
         temporary.replace(path)
     except BaseException:

@@ -123,3 +123,14 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o640
+
+
+def test_a_writer_that_replaces_the_file_does_not_make_it_private(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text("")
+    with atomic_path(tmp_path / "made.txt") as temporary:
+        other = temporary.with_suffix(".other")
+        other.write_text("made")
+        other.chmod(0o600)
+        other.replace(temporary)
+    assert (tmp_path / "made.txt").stat().st_mode == plain.stat().st_mode

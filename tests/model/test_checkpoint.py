@@ -85,6 +85,12 @@ def test_a_failed_save_leaves_the_old_file(stored: Path, monkeypatch: pytest.Mon
     assert [file.name for file in stored.parent.iterdir()] == [stored.name]
 
 
+def test_others_may_read_what_they_could_read_of_any_new_file(stored: Path) -> None:
+    plain = stored.with_name("plain.txt")
+    plain.write_text("")
+    assert stored.stat().st_mode == plain.stat().st_mode
+
+
 def test_absent_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*absent to write w.safetensors into"):
         save_weights(tmp_path / "absent" / "w.safetensors", network(PAPER))
