@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from any3davatar.commands.inputs import UsageError, console, progress_bar
+from any3davatar.registry_files import sha256_of
 from any3davatar.train.checkpoint import found_in
 from any3davatar.train.config import TRAIN_PRESETS, Machine, TrainConfig, override
 from any3davatar.train.loop import train
@@ -28,6 +29,7 @@ class TrainJob:
         preset: a key of `TRAIN_PRESETS`.
         settings: ``field=value`` of `TrainConfig`; ``model.field=value`` of its network.
         machine_settings: ``field=value`` of `Machine`.
+        start_from: file of weights to begin with.
         epochs: sets ``total_samples`` to this many visits of each group.
         resume: go on with the run in `out`; otherwise it must be empty.
         dry_run: measure and tell, write nothing.
@@ -38,6 +40,7 @@ class TrainJob:
     preset: str
     settings: tuple[str, ...] = ()
     machine_settings: tuple[str, ...] = ()
+    start_from: Path | None = None
     epochs: float | None = None
     resume: bool = True
     dry_run: bool = False
@@ -49,6 +52,8 @@ def run(job: TrainJob) -> int:
         raise UsageError(f"unknown preset {job.preset!r}; known: {', '.join(TRAIN_PRESETS)}")
     machine = override(Machine(), job.machine_settings)
     config = override(TRAIN_PRESETS[job.preset], job.settings)
+    if job.start_from is not None:
+        config = replace(config, start_sha256=sha256_of(job.start_from))
     data = open_data(job.data, config, machine.held_out)
     if job.epochs is not None:
         config = replace(config, total_samples=round(job.epochs * len(data.groups)))
@@ -68,6 +73,7 @@ def run(job: TrainJob) -> int:
             data.groups,
             data.held_out,
             data.digest,
+            start_from=job.start_from,
             on_update=advance,
             should_stop=should_stop,
         )

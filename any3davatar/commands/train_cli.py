@@ -30,6 +30,10 @@ def train(
             "checkpoint_samples=1000. Again for more.",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="Begin with these weights (.safetensors) and a fresh optimizer."),
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Visits of each group, in place of total_samples.")
     ] = None,
@@ -56,6 +60,7 @@ def train(
         preset=preset,
         settings=tuple(settings or ()),
         machine_settings=tuple(machine or ()),
+        start_from=start_from,
         epochs=epochs,
         resume=resume,
         dry_run=dry_run,

@@ -61,6 +61,8 @@ class TrainConfig:
             recorded.
         hull_groups: groups that the mean head is computed from, where the network starts at one.
         seed: of the weights, of the order of samples, and of everything drawn for them.
+        start_sha256: of the file of weights that the run begins with, in place of those of `seed`;
+            empty for none.
 
     Raises:
         InvalidInput: a value out of its range, or two that exclude each other.
@@ -95,6 +97,7 @@ class TrainConfig:
     on_broken: OnBroken = "stop"
     hull_groups: int = 64
     seed: int = 0
+    start_sha256: str = ""
 
     def __post_init__(self) -> None:
         _check_types(self)

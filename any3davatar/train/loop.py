@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
-from any3davatar.model import Any3DAvatar, Hull, Prediction, save_weights
+from any3davatar.model import Any3DAvatar, Hull, Prediction, load_weights, save_weights
 from any3davatar.model.scaffold import placeholder_hull
+from any3davatar.registry_files import sha256_of
 from any3davatar.render import render
 from any3davatar.train import checkpoint as checkpoints
 from any3davatar.train.batches import Share, shares
@@ -123,9 +124,22 @@ def _fsdp() -> Any:
 
 
 def make_trainee(
-    config: TrainConfig, machine: Machine, fabric: Fabric, hull: Hull | None
+    config: TrainConfig,
+    machine: Machine,
+    fabric: Fabric,
+    hull: Hull | None,
+    start: Any3DAvatar | None = None,
 ) -> Trainee:
-    """Build everything that learns, with initial weights."""
+    """Build everything that learns, with initial weights.
+
+    Args:
+        config: the run.
+        machine: how to carry it out.
+        fabric: the processes.
+        hull: the mean head, where the network starts at one.
+        start: a network of the same configuration whose weights to begin with, mean head included;
+            its `D_vae` is not asked for.
+    """
     model = Any3DAvatar(
         config.model,
         image_head=config.avas,
@@ -133,6 +147,9 @@ def make_trainee(
         seed=config.seed,
         recompute_activations=machine.recompute_activations,
     )
+    if start is not None:
+        lacking = model.load_state_dict(start.state_dict(), strict=False).missing_keys
+        assert all(name.startswith("image_decoder.") for name in lacking)
     if machine.compile:
         model.dit.compile()
     bare = TrainingNetwork(model, config)
@@ -268,6 +285,7 @@ def train(
     held_out: Sequence[GroupEntry],
     data_digest: str,
     *,
+    start_from: Path | None = None,
     on_update: Callable[[], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> int:
@@ -280,6 +298,8 @@ def train(
         groups: what to learn from.
         held_out: what to draw now and then, never learned from.
         data_digest: of the data; a run does not go on with other data than it began with.
+        start_from: file of weights to begin with, whose SHA-256 is `config.start_sha256`; a run
+            that goes on does not read it.
         on_update: called after each update.
         should_stop: asked after each update; if so, a checkpoint is written and the run pauses.
 
@@ -297,8 +317,10 @@ def train(
     stored = checkpoints.read(found[-1]) if found else None
     if stored is not None:
         _check_same(stored, config, data_digest)
-    hull = _known_hull(config) if stored else starting_hull(config, fabric, groups)
-    trainee = make_trainee(config, machine, fabric, hull)
+    start = _start(config, start_from) if stored is None else None
+    known = stored is not None or start is not None
+    hull = _known_hull(config) if known else starting_hull(config, fabric, groups)
+    trainee = make_trainee(config, machine, fabric, hull, start)
     samples = 0
     if stored is not None:
         checkpoints.restore(stored, trainee.inside, trainee.optimizer.optimizer, trainee.average)
@@ -389,8 +411,19 @@ class _Window:
         }
 
 
+def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
+    """Return the network that a run begins with, if it begins with one."""
+    found = "" if path is None else sha256_of(path)
+    if found != config.start_sha256:
+        raise checkpoints.CheckpointError(
+            f"the run begins with weights of SHA-256 {config.start_sha256[:16] or '(none)'}; got "
+            f"{path} of {found[:16] or '(none)'}: give the file with --start-from"
+        )
+    return None if path is None else load_weights(path, expected=config.model)
+
+
 def _known_hull(config: TrainConfig) -> Hull | None:
-    """Return a hull for a network whose own is in the checkpoint."""
+    """Return a hull for a network whose own is in its weights."""
     return placeholder_hull(config.model) if config.model.hull_start else None
 
 

@@ -104,7 +104,7 @@ def test_a_gradient_that_is_not_finite_stops_and_leaves_the_weights_alone(beans:
     )
     samples = HeadSamples(beans, PAPER_CONFIG)
     share = Share((batch_of(beans, PAPER_CONFIG, 0, 1),), ())
-    weight = trainee.model.gaussian_decoder.mlp[-1].bias
+    weight = trainee.model.gaussian_decoder.last.bias
     assert isinstance(weight, torch.nn.Parameter)
     weight.register_hook(lambda gradient: gradient * torch.nan)
     before = {name: w.clone() for name, w in trainee.model.state_dict().items()}

@@ -1,15 +1,19 @@
 """``any3davatar train``: what a person types, and what comes back."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from any3davatar.anyhead.splits import SplitRule, assigned, write_splits
 from any3davatar.commands.train_cli import train
+from any3davatar.model import load_weights
+from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.log import read_log
 from tests.train.tiny_run import make_beans
 
@@ -57,7 +61,7 @@ def test_a_run_is_described_before_it_starts_and_goes_on_when_asked_again(
     assert code == 0, output
     config = json.loads((out / "config.json").read_text())
     assert config["train"]["model"]["width"] == 16
-    assert config["train"]["learning_rate"] == 1e-3
+    assert config["train"]["learning_rate"] == TRAIN_PRESETS["mini"].learning_rate
     assert config["preset"] == "mini"
     lines = read_log(out)
     assert [e["samples"] for e in lines if e["kind"] == "held_out"] == [8]
@@ -116,3 +120,30 @@ def test_data_without_splits_and_folders_without_data_are_refused(
     code, output = run(tmp_path / "run", tmp_path / "empty", settings=["split=all"])
     assert code == 2
     assert "expected the root of an AnyHead data set" in output
+
+
+def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(first, split_beans)[0] == 0
+    weights = first / "weights.safetensors"
+    begun = ["learning_rate=1e-12", "weight_decay=0"]  # what it begins with is what it ends with
+    code, output = run(second, split_beans, ["--start-from", str(weights)], begun)
+    assert code == 0, output
+    theirs, ours = (load_weights(run / "weights.safetensors") for run in (first, second))
+    for name, tensor in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor, atol=1e-6, rtol=0)
+    stored = json.loads((second / "config.json").read_text())["train"]["start_sha256"]
+    assert stored == hashlib.sha256(weights.read_bytes()).hexdigest()
+    code, output = run(second, split_beans, [], begun)
+    assert code == 2
+    assert "start_sha256" in output
+
+
+def test_weights_of_another_network_are_no_beginning(split_beans: Path, tmp_path: Path) -> None:
+    assert run(tmp_path / "first", split_beans)[0] == 0
+    weights = str(tmp_path / "first" / "weights.safetensors")
+    code, output = run(
+        tmp_path / "second", split_beans, ["--start-from", weights], ["model.width=8"]
+    )
+    assert code == 2
+    assert "width = 16 (expected 8)" in output
