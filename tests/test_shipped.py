@@ -35,3 +35,25 @@ def test_it_makes_a_head_of_a_photograph() -> None:
     assert float(covered.min() / covered.max()) > 0.6
     # And there is no face on its back: skin is where the portrait has it, hair behind.
     assert float((views.rgb[3] - views.rgb[0]).abs().mean()) > 0.05
+
+
+@pytest.mark.weights
+def test_it_scores_the_same_in_bfloat16() -> None:
+    reconstruct = Reconstructor.load()
+    pixels = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 255
+    head = reconstruct(Photo(pixels, None, ()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = reconstruct.infer(head.portrait, steps=1, seed=0)
+    cameras, white = canonical_four(64, vertical_fov_deg=24.0), torch.ones(3)
+    exact_views, rough_views = (
+        render(each.gaussians, cameras, white).rgb.clamp(0, 1) for each in (head, rough)
+    )
+    assert not torch.equal(exact_views, rough_views)
+    truth = head.portrait.views.rgb
+    exact_db, rough_db = (
+        float(-10 * (views[0] - truth).square().mean().log10())
+        for views in (exact_views, rough_views)
+    )
+    assert abs(exact_db - rough_db) < 0.1
+    # Where there is no truth, from the sides and behind: far below what a score of 20 dB can see.
+    assert float(-10 * (exact_views - rough_views).square().mean().log10()) > 35

@@ -303,7 +303,7 @@ def test_latex_is_balanced_and_escaped() -> None:
     text = to_latex(_TABLE)
     unescaped = re.sub(r"\\[{}]", "", text)
     assert unescaped.count("{") == unescaped.count("}")
-    assert not re.search(r"(?<!\\)[%#]", text)
+    assert not re.search(r"(?<!\\)[%#]", text.removeprefix("% \\usepackage{booktabs}"))
     assert r"A \& B\_1" in text
     assert r"\multicolumn{2}{c}{G}" in text
     assert r"\textbf{1.0}" in text

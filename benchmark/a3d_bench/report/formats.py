@@ -26,7 +26,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a ``table`` environment for booktabs (and amssymb, where ``\checkmark`` occurs)."""
+    """Return a ``table`` environment; it needs the package booktabs and nothing else."""
     return latex_environment().get_template("table.tex.j2").render(table=table)
 
 

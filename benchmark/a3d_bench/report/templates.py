@@ -31,7 +31,7 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "Δ": r"$\Delta$",
     "°": r"$^\circ$",
-    "✓": r"\checkmark{}",
+    "✓": r"$\surd$",
     "✗": r"$\times$",
     "—": "---",
     "\u00a0": "~",
