@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from a3d_bench.names import slug
@@ -103,6 +104,16 @@ def rendered(similarity: Similarity | None = None, seed: int = 7) -> Tensor:
     gaussians = guess(seed)
     moved = gaussians if similarity is None else similarity.apply_to_gaussians(gaussians)
     return render(moved, rig(), WHITE).rgb.clamp(0, 1)
+
+
+def billboard(pictures: Tensor) -> Tensor:
+    """Return the frontal picture on a plane that the cameras go around, its other face behind."""
+    width = torch.cos(torch.tensor(AZIMUTHS_DEG).deg2rad())
+    narrow = torch.diag(torch.ones(2)).repeat(len(pictures), 1, 1)
+    narrow[:, 0, 0] = 1 / torch.where(width.abs() < 0.2, 0.2, width)  # edge-on it would be blank
+    grid = F.affine_grid(F.pad(narrow, (0, 1)), list(pictures.shape), align_corners=False)
+    front = 1 - pictures[7].expand_as(pictures)
+    return 1 - F.grid_sample(front, grid, align_corners=False)
 
 
 def turned(degrees: float, axis: tuple[float, float, float]) -> Tensor:

@@ -4,6 +4,9 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
@@ -14,18 +17,22 @@ from a3d_bench.align import AlignmentRecord, align, read_alignment
 from a3d_bench.align.diagnosis import frame_words, quarter_turns
 from a3d_bench.align.landmarks import Landmarks, triangulate
 from a3d_bench.align.plane import PlaneSimilarity, fit_plane_similarity, warped
+from a3d_bench.align.refusal import apart_px, overlap, refusal
 from a3d_bench.align.subject import induced
 from a3d_bench.store import CaptureRow, RunFolder
-from any3davatar.core import Similarity
+from any3davatar.core import Gaussians, Similarity
 from any3davatar.core.frames import WORLD_FRAMES
 from any3davatar.core.rigs import orbit
 from any3davatar.faces import FaceMesh
-from any3davatar.io import read_png
+from any3davatar.io import read_png, read_spz
 from any3davatar.registry_files import RegistryFileUnavailable
+from any3davatar.render import render
 from tests.bench.seen_head import (
     WHITE,
+    billboard,
     guess,
     rendered,
+    rig,
     rules,
     truth_pictures,
     turned,
@@ -86,7 +93,7 @@ def test_sim3_undoes_a_known_similarity(
 ) -> None:
     run, row = seen
     record = align(run, name, row, "sim3", rules())
-    assert record.status == "ok"
+    assert (record.status, record.kept) == ("ok", "")
     degrees, scale, shift = left_over(record, put)
     # The accuracy that the harness promises.
     assert degrees < 1
@@ -221,12 +228,97 @@ def test_where_no_face_is_found_the_pictures_stay_and_it_is_said(tmp_path: Path)
     assert any("empty" in words for words in record.diagnosis)
     record = align(run, "blank", row, "sim3", rules())
     assert record.status == "ok"
-    assert "0 views of the prediction show a face" in record.notes[-1]
-    assert "left as it was" in record.notes[-1]
+    assert record.kept.startswith("kept raw: 0 views of the prediction show a face")
+    assert {view.how for view in record.views} == {"kept"}
     assert any("empty" in words for words in record.diagnosis)
     for view in range(len(row.views)):
         left, made = (run.view_path("blank", row.slug, view, kind) for kind in ("none", "sim3"))
         assert torch.equal(read_png(left)[0], read_png(made)[0])
+
+
+def blurred(gaussians: Gaussians) -> Gaussians:
+    return replace(gaussians, scales=3 * gaussians.scales, opacities=0.3 * gaussians.opacities)
+
+
+def pictures_of(gaussians: Gaussians) -> Tensor:
+    return render(gaussians, rig(), WHITE).rgb.clamp(0, 1)
+
+
+@pytest.mark.weights
+def test_the_mean_head_is_kept_and_it_is_said(tmp_path: Path) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    # Its face lies about where faces do; its outline, the mean of all haircuts, asks for a smaller
+    # head, and moves the face away.
+    with as_file(files("a3d_baselines") / "assets" / "mean_head.spz") as path:
+        head = read_spz(path)
+    write_method(run, row, "mean", pictures_of(head), head)
+    record = align(run, "mean", row, "sim3", rules())
+    assert (record.status, record.kept[:10]) == ("ok", "kept raw: ")
+    assert record.similarity is not None
+    assert (record.similarity["scale"], record.similarity["turned_deg"]) == (1.0, 0.0)
+    assert record.numbers is not None
+    assert record.numbers["refused_scale"] < 0.97
+    assert torch.equal(read_views(run, row, "mean"), read_views(run, row, "mean", "sim3"))
+    assert read_alignment(run, "mean", row.slug, "sim3") == record
+
+
+@pytest.mark.weights
+def test_a_blurred_head_that_is_out_of_place_is_still_brought_back(tmp_path: Path) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    moved = MOVED.apply_to_gaussians(blurred(guess()))
+    write_method(run, row, "blurred", pictures_of(moved), moved)
+    record = align(run, "blurred", row, "sim3", rules())
+    assert record.kept == ""
+    degrees, scale, shift = left_over(record, MOVED)
+    # Of 17 degrees, 20 % and 0.14 units: the outline of a blurred head is larger than the head's.
+    assert (degrees < 3, scale < 0.06, shift < 0.03) == (True, True, True)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("draw", "why"),
+    [
+        (billboard, "they are of no one head"),
+        (lambda p: p[7].expand_as(p), "fit the truth's by no similarity"),
+    ],
+    ids=["a plane", "one picture"],
+)
+def test_what_is_no_head_is_kept(
+    tmp_path: Path, draw: Callable[[Tensor], Tensor], why: str
+) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    write_method(run, row, "flat", draw(truth_pictures()).clamp(0, 1))
+    record = align(run, "flat", row, "sim3", rules())
+    assert record.status == "ok"
+    assert why in record.kept
+    assert torch.equal(read_views(run, row, "flat"), read_views(run, row, "flat", "sim3"))
+
+
+def test_a_similarity_is_refused_by_where_things_lie() -> None:
+    assert refusal((20.0, 3.0), 0.8, 0.1) == ""  # landmarks decide where there are any
+    assert "would lie 1.9 px" in refusal((2.0, 1.9), 0.1, 0.8)
+    assert "would lie 7.9 px from the truth's, as it is 4.5 px" in refusal((4.5, 7.9), 0.1, 0.8)
+    assert refusal(None, 0.6, 0.8) == ""
+    assert "overlap the truth's by 60.0%, as it is by 80.0%" in refusal(None, 0.8, 0.6)
+
+
+def test_silhouettes_overlap_by_what_is_not_the_background() -> None:
+    picture, alpha = torch.ones(3, 8, 8), torch.zeros(1, 8, 8)
+    picture[:, :, :4], alpha[:, :, 2:6] = 0.2, 1.0
+    # Columns 0-3 against 2-5: two of six are in both.
+    assert overlap({0: picture}, {0: alpha}, WHITE) == pytest.approx(1 / 3)
+    empty = {0: torch.ones(3, 8, 8)}
+    assert overlap(empty, {0: alpha}, WHITE) == 0
+    assert overlap(empty, {0: torch.zeros(1, 8, 8)}, WHITE) == 1
+
+
+def test_landmarks_are_compared_where_truth_and_both_predictions_show_a_face() -> None:
+    truth = Landmarks(torch.zeros(4, 468, 2), torch.tensor([True, True, True, False]))
+    raw = Landmarks(truth.points + 3, torch.tensor([True, True, False, True]))
+    moved = Landmarks(truth.points + 1, torch.tensor([True, False, True, True]))
+    moved.points[0] *= 2
+    assert apart_px(raw, moved, truth) == pytest.approx((3 * 2**0.5, 2 * 2**0.5))
+    assert apart_px(raw, moved, replace(truth, seen=torch.zeros(4, dtype=torch.bool))) is None
 
 
 @pytest.mark.weights

@@ -15,8 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from a3d_bench.aggregate import Entrant, checked_scores, metric_traits
+from a3d_bench.align.record import AlignmentRecord, write_alignment
 from a3d_bench.commands.report_cli import app
 from a3d_bench.errors import BenchError, NotComparable
+from a3d_bench.protocol import load_protocol
 from a3d_bench.report.charts import curves, heat_maps
 from a3d_bench.report.formats import FORMATS, to_csv, to_latex, to_markdown, to_terminal
 from a3d_bench.report.leaderboard import leaderboard, write_leaderboard
@@ -124,6 +126,22 @@ def test_failures_and_findings_are_shown(report: Path) -> None:
     assert "it fell over &lt;b&gt;here&lt;/b&gt;" in text
     assert "16 x 16 pixels, expected 32 x 32" in text
     assert (report.parent / "pictures/validation/plain/head-00+neutral/000.webp").is_file()
+
+
+def test_what_alignment_refused_and_diagnosed_is_shown(tmp_path: Path) -> None:
+    protocol = load_protocol(
+        "smoke", ["alignment.reported=[none,sim3]", "alignment.main=sim3", "metrics=[psnr]"]
+    )
+    run = write_run(tmp_path / "run", protocol=protocol, methods=_PLAIN, subjects=2)
+    for capture, kept, seen in zip(
+        run.captures(), ("kept raw: no <i>face</i>", ""), ((), ("it is mirrored",)), strict=True
+    ):
+        record = AlignmentRecord("sim3", "one", capture.id, "ok", "", "", seen, kept=kept)
+        write_alignment(run, capture.slug, record)
+    text = write_report([run]).read_text(encoding="utf-8")
+    assert "1 of 2 heads kept raw" in text
+    assert "head-00/neutral: kept raw: no &lt;i&gt;face&lt;/i&gt;" in text
+    assert "head-01/neutral: it is mirrored" in text
 
 
 def test_devices_have_tables_of_their_own(report: Path) -> None:

@@ -14,7 +14,14 @@ from a3d_bench.store import RunFolder
 from a3d_bench.validate import validate
 from any3davatar.core import Similarity
 from any3davatar.io import write_png
-from tests.bench.seen_head import rendered, truth_pictures, turned, write_method, write_seen_run
+from tests.bench.seen_head import (
+    billboard,
+    rendered,
+    truth_pictures,
+    turned,
+    write_method,
+    write_seen_run,
+)
 
 MOVED = Similarity(1.05, turned(6, (0, 1, 0.2)), torch.tensor([0.03, 0.02, 0.0]))
 
@@ -33,7 +40,12 @@ def noisy(pictures: Tensor) -> Tensor:
     return (pictures + 0.15 * torch.randn(pictures.shape, generator=g)).clamp(0, 1)
 
 
-def billboard(pictures: Tensor) -> Tensor:
+def mean_head(pictures: Tensor) -> Tensor:
+    """Return what a blurred average of other people shows."""
+    return blurred(torch.stack([truth_pictures(12), truth_pictures(3)]).mean(0))
+
+
+def one_picture(pictures: Tensor) -> Tensor:
     return pictures[7].expand_as(pictures)
 
 
@@ -45,6 +57,9 @@ GOOD: dict[str, Callable[[], Tensor]] = {
     "a little turned": lambda: rendered(MOVED),
     "another head": lambda: truth_pictures(12),
     "darker": lambda: 1 - (1 - truth_pictures()) * 1.15,
+    "a blurred mean of others": lambda: mean_head(truth_pictures()),
+    "a billboard": lambda: billboard(truth_pictures()),
+    "one picture for all": lambda: one_picture(truth_pictures()),
 }
 
 
@@ -119,6 +134,44 @@ def test_single_views_are_named(tmp_path: Path) -> None:
     by_view = {f.view: f for f in found}
     assert by_view[5].numbers["other"] == 10
     assert "30 x 20 pixels, expected 128 x 128" in by_view[4].message
+
+
+@pytest.mark.parametrize(
+    "name", ["the truth", "a guess", "blurred", "noisy", "darker", "a blurred mean of others"]
+)
+def test_exchanged_views_are_named_and_no_other(tmp_path: Path, name: str) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    pictures = GOOD[name]().clamp(0, 1).clone()
+    pictures[[3, 11]] = pictures[[11, 3]]  # one side and the other: 180 degrees apart
+    write_method(run, row, "m", pictures)
+    found = validate(run, "m", row)
+    assert [(f.kind, f.view, f.numbers["other"]) for f in found] == [
+        ("swapped", 3, 11),
+        ("swapped", 11, 3),
+    ]
+    assert "is exchanged with view 11" in found[0].message
+
+
+def test_two_pairs_of_exchanged_views_are_told_apart(tmp_path: Path) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    pictures = blurred(truth_pictures()).clone()
+    pictures[[3, 11, 0, 7]] = pictures[[11, 3, 7, 0]]
+    write_method(run, row, "m", pictures)
+    found = {f.view: f.numbers["other"] for f in validate(run, "m", row)}
+    assert found == {0: 7, 3: 11, 7: 0, 11: 3}
+
+
+def test_a_picture_that_stands_twice_is_named(tmp_path: Path) -> None:
+    run, row = write_seen_run(tmp_path / "run")
+    pictures = rendered().clone()
+    pictures[2] = pictures[9]
+    write_method(run, row, "m", pictures)
+    (found,) = validate(run, "m", row)
+    assert (found.kind, found.view, found.message) == (
+        "repeated",
+        2,
+        "shows the picture of view 9",
+    )
 
 
 def test_findings_are_replaced_when_the_pictures_are(tmp_path: Path) -> None:

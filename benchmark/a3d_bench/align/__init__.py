@@ -6,7 +6,8 @@
 * ``sim3``: one similarity of space for the subject, from landmarks triangulated over all views
   that show a face; where the method left Gaussians they are rendered again under it (and the last
   degree is found by the pictures), otherwise each view is moved in its plane as the similarity
-  moves the head's centre. It reaches the views from behind too.
+  moves the head's centre. It reaches the views from behind too. Where it would put the face no
+  nearer to the truth's, the subject keeps its views, and the record says why (`refusal`).
 
 Nothing here sees the shape or colour of the truth but through these few numbers.
 """

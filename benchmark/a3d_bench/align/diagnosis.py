@@ -5,7 +5,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from a3d_bench.align.landmarks import Triangulated
@@ -133,18 +133,19 @@ def unseen_words(
     """Say why no face may have been seen in a prediction: its size, or the way it looks."""
     if not pictures:
         return ["no view could be read"]
-    covered = torch.tensor([_covered(p, background) for p in pictures.values()]).median()
+    shares = [covered(p, background).float().mean() for p in pictures.values()]
+    shown = torch.stack(shares).median()
     wanted = torch.stack([alpha[i].mean() for i in pictures]).median()
     words: list[str] = []
     grown = None if gaussians is None else _grown(gaussians, alpha, cameras)
     if grown is not None and not 1 / SCALE_ODD <= grown <= SCALE_ODD:
         words.append(_scale_words(grown))
-    elif float(covered) < 0.01 * float(wanted):
+    elif float(shown) < 0.01 * float(wanted):
         words.append("the views are empty: is the head far from the origin, or hundreds of times")
         words[-1] += " too small?"
-    elif float(covered) < float(wanted) / SCALE_ODD**2:
-        words.append(_scale_words(math.sqrt(float(covered / wanted))))
-    elif float(covered) > 0.97 > SCALE_ODD * float(wanted):
+    elif float(shown) < float(wanted) / SCALE_ODD**2:
+        words.append(_scale_words(math.sqrt(float(shown / wanted))))
+    elif float(shown) > 0.97 > SCALE_ODD * float(wanted):
         words.append(
             "the head fills every picture: it is several times too large, or the cameras stand "
             "inside it"
@@ -160,9 +161,10 @@ def _scale_words(grown: float) -> str:
     return f"the head is about {1 / grown:.3g} times too small: multiply by it before rendering"
 
 
-def _covered(picture: Tensor, background: Tensor) -> float:
+def covered(picture: Float[Tensor, "3 H W"], background: Float[Tensor, "3"]) -> Bool[Tensor, "H W"]:
+    """Return where a picture shows something else than its background."""
     away = (picture - background[:, None, None]).abs().amax(0)
-    return float((away > COVERED_MIN).float().mean())
+    return away > COVERED_MIN
 
 
 def _extent(gaussians: Gaussians) -> tuple[Tensor, float]:

@@ -68,12 +68,6 @@ def better_start(
     return errors.index(min(errors))
 
 
-def pictures_error(pictures: Float[Tensor, "V 3 H W"], truth: Float[Tensor, "V 3 H W"]) -> float:
-    """Return the robust mean difference of small pictures that `better_start` compares."""
-    side = SIDES_PX[-1]
-    return _error(F.interpolate(pictures - truth, (side, side), mode="area"))
-
-
 def refine(
     start: Similarity,
     gaussians: Gaussians,

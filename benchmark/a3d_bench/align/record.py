@@ -18,9 +18,10 @@ class AlignedView:
     Attributes:
         view: its index.
         how: ``rendered`` again, ``warped`` by its own landmarks or by the head's centre, warped by
-            the subject's ``median``, or ``absent``: there was no picture to align.
-        scale: of the warp; 1 where rendered.
-        angle_deg: of the warp, clockwise as seen; 0 where rendered.
+            the subject's ``median``, ``kept`` as the method left it, or ``absent``: there was no
+            picture to align.
+        scale: of the warp; 1 where there was none.
+        angle_deg: of the warp, clockwise as seen; 0 where there was none.
         shift_px: of the warp, of the picture's middle: right, down.
         residual_px: median distance of the landmarks after alignment, or None where either picture
             shows no face.
@@ -28,7 +29,7 @@ class AlignedView:
     """
 
     view: int
-    how: Literal["rendered", "warped", "median", "absent"]
+    how: Literal["rendered", "warped", "median", "kept", "absent"]
     scale: float = 1.0
     angle_deg: float = 0.0
     shift_px: tuple[float, float] = (0.0, 0.0)
@@ -47,13 +48,17 @@ class AlignmentRecord:
         status: ``ok``, or ``failed``: then there are no aligned views, and `reason` says why.
         reason: one line where it failed.
         diagnosis: what looks wrong with the prediction's frame, in words; empty where nothing does.
-        similarity: of ``sim3``, prediction to truth: ``scale``, ``rotation`` (three rows),
-            ``translation``; also ``turned_deg``. None otherwise.
+        similarity: of ``sim3``, what the prediction was moved by: ``scale``, ``rotation`` (three
+            rows), ``translation``; also ``turned_deg``. None otherwise.
         numbers: residuals and counts: ``views_with_face_truth``, ``views_with_face_prediction``,
             ``landmarks_apart_before_px``, ``..._after_px`` (medians over the views that show a
             face in both), ``triangulation_px``, ``landmarks_residual`` (unit sphere),
-            ``refined_deg``, ``picture_error_before``, ``picture_error_after``.
+            ``refined_deg``, ``picture_error_before``, ``picture_error_after``; where a similarity
+            was found and not applied, ``refused_scale``, ``refused_turned_deg``,
+            ``refused_shift``.
         notes: what was decided on the way.
+        kept: of ``sim3``, ``kept raw: `` and why, where the views stayed as the method left them;
+            empty where they were moved. See `a3d_bench.align.refusal`.
         views: by view.
         inputs: digest of all that went in: alignments are made anew when it changes.
     """
@@ -68,6 +73,7 @@ class AlignmentRecord:
     similarity: Mapping[str, Any] | None = None
     numbers: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
+    kept: str = ""
     views: tuple[AlignedView, ...] = ()
 
 

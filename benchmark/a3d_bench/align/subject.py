@@ -5,9 +5,10 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,7 +33,6 @@ from a3d_bench.align.loading import TruthViews, read_predicted, read_truth, sha2
 from a3d_bench.align.photometric import (
     Refined,
     better_start,
-    pictures_error,
     refine,
     turn_deg,
 )
@@ -43,6 +43,7 @@ from a3d_bench.align.record import (
     read_alignment,
     write_alignment,
 )
+from a3d_bench.align.refusal import RESIDUAL_MAX, apart_px, overlap, refusal
 from a3d_bench.protocol import Protocol
 from a3d_bench.store import CaptureRow, RunFolder
 from a3d_bench.types import Alignment
@@ -51,7 +52,7 @@ from any3davatar.faces import FaceMesh
 from any3davatar.io import FormatError, atomic_path, read_gaussians, write_png
 from any3davatar.render import render
 
-VERSION = "2"  # of the procedure: raise it when any aligned picture may change
+VERSION = "3"  # of the procedure: raise it when any aligned picture may change
 VIEWS_MIN = 2  # that show a face: fewer leave depth open
 UNMOVED = (
     "as it was, the prediction was nearer to the truth than by its landmarks: it started from there"
@@ -145,7 +146,7 @@ def _aligned(
             return _landmark2d(run, method, row, subject, inputs)
         return _sim3(run, method, row, subject, inputs)
     except _NoAlignment as error:
-        words = error.diagnosis or tuple(
+        words = tuple(
             unseen_words(
                 subject.predicted,
                 subject.truth.alpha,
@@ -160,10 +161,6 @@ def _aligned(
 
 class _NoAlignment(Exception):
     """There is nothing to align by."""
-
-    def __init__(self, reason: str, diagnosis: tuple[str, ...] = ()) -> None:
-        super().__init__(reason)
-        self.diagnosis = diagnosis
 
 
 def _read(run: RunFolder, method: str, row: CaptureRow, protocol: Protocol) -> _Subject:
@@ -306,113 +303,165 @@ def _sim3(
             f"{int(subject.truth_landmarks.seen.sum())} views of the truth show a face; landmarks "
             f"in space need {VIEWS_MIN}"
         )
+    return _moved_and_recorded(run, method, row, subject, inputs, _by_landmarks(subject))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A similarity from prediction to truth, and how it was found.
+
+    Attributes:
+        similarity: what the prediction is to be moved by.
+        diagnosis: what looks wrong with the prediction's frame.
+        numbers: residuals.
+        notes: what was decided on the way.
+        nothing: why nothing could be found; empty where something was.
+    """
+
+    similarity: Similarity
+    diagnosis: tuple[str, ...]
+    numbers: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    nothing: str = ""
+
+
+def _by_landmarks(subject: _Subject) -> _Found:
+    """Find where a prediction lies by its landmarks in space, where these are of a head."""
     seen = int(subject.landmarks.seen.sum())
     if seen < VIEWS_MIN:
-        return _by_pictures_alone(run, method, row, subject, inputs, seen)
+        words = unseen_words(
+            subject.predicted,
+            subject.truth.alpha,
+            subject.background,
+            subject.gaussians,
+            subject.cameras,
+            _faces(),
+        )
+        why = f"{seen} views of the prediction show a face; landmarks in space need {VIEWS_MIN}"
+        return _by_pictures(subject, why, tuple(words), {})
     target = triangulate(subject.truth_landmarks, subject.cameras)
     source = triangulate(subject.landmarks, subject.cameras)
     words = mirrored_words(source, target)
+    numbers = {"triangulation_px": source.residual_px}
     try:
         fitted, residual = fit_landmarks(source, target)
     except InvalidInput as error:
-        reason = "the prediction's landmarks fit the truth's by no similarity"
-        raise _NoAlignment(reason, tuple(words) or (str(error),)) from error
-    numbers = subject.counts() | {
-        "triangulation_px": source.residual_px,
-        "landmarks_residual": residual,
-    }
+        why = f"its landmarks fit the truth's by no similarity: {error}"
+        return _by_pictures(subject, why, tuple(words), numbers)
+    numbers["landmarks_residual"] = residual
+    if residual > RESIDUAL_MAX:
+        why = (
+            f"placed as well as can be, its landmarks are {residual:.3f} of the unit sphere from "
+            f"the truth's, expected at most {RESIDUAL_MAX:g}: they are of no one head"
+        )
+        return _by_pictures(subject, why, tuple(words), numbers)
     similarity = _single(fitted)
     words += frame_words(similarity)
+    if subject.gaussians is None:
+        return _Found(similarity, tuple(words), numbers)
+    similarity, more, unmoved = _by_rendering(similarity, target, subject, subject.gaussians)
+    notes = (UNMOVED,) if unmoved else ()
+    return _Found(similarity, tuple(words), numbers | more, notes)
+
+
+def _by_pictures(
+    subject: _Subject, why: str, words: tuple[str, ...], numbers: Mapping[str, float]
+) -> _Found:
+    """Find where a prediction lies by its pictures alone, if it can be rendered again.
+
+    Args:
+        subject: whose landmarks tell nothing.
+        why: they do not.
+        words: the diagnosis so far.
+        numbers: residuals so far.
+    """
+    if subject.gaussians is None:
+        return _Found(Similarity.identity(), words, numbers, nothing=why)
+    order, truth = _stacked_truth(subject)
+    refined = refine(
+        Similarity.identity(), subject.gaussians, truth, subject.cameras[order], subject.background
+    )
+    notes = (f"{why}: it was placed by its pictures alone",)
+    return _Found(refined.similarity, words, {**numbers, **_numbers_of(refined)}, notes)
+
+
+def _moved_and_recorded(
+    run: RunFolder, method: str, row: CaptureRow, subject: _Subject, inputs: str, found: _Found
+) -> AlignmentRecord:
+    """Move a prediction by what was found, if that holds; write its views, and the record."""
+    raw = _Moved("kept", dict(subject.predicted), subject.landmarks, {})
+    moved = raw if found.nothing else _moved(found.similarity, subject)
+    why = found.nothing or refusal(
+        apart_px(raw.landmarks, moved.landmarks, subject.truth_landmarks),
+        overlap(raw.pictures, subject.truth.alpha, subject.background),
+        overlap(moved.pictures, subject.truth.alpha, subject.background),
+    )
+    similarity, numbers = found.similarity, subject.counts() | dict(found.numbers)
+    if why:
+        similarity, moved = Similarity.identity(), raw
+        numbers |= {} if found.nothing else _refused_numbers(found.similarity)
+    views, after = _written(run, method, row, subject, moved)
+    if after:
+        numbers["landmarks_apart_after_px"] = median(after)
+    words = mirror_image_words(moved.pictures, subject.truth.rgb, subject.cameras)
+    return AlignmentRecord(
+        "sim3",
+        method,
+        row.id,
+        "ok",
+        "",
+        inputs,
+        diagnosis=(*found.diagnosis, *words),
+        similarity=_as_json(similarity),
+        numbers=numbers,
+        notes=(*subject.notes, *found.notes),
+        kept=f"kept raw: {why}" if why else "",
+        views=views,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """A prediction's pictures, by view.
+
+    Attributes:
+        how: they came about.
+        pictures: under a similarity, or as the method left them.
+        landmarks: of the views whose truth shows a face; of all where kept.
+        plane: how each was warped; empty otherwise.
+    """
+
+    how: Literal["rendered", "warped", "kept"]
+    pictures: dict[int, Float[Tensor, "3 H W"]]
+    landmarks: Landmarks
+    plane: Mapping[int, PlaneSimilarity]
+
+
+def _moved(similarity: Similarity, subject: _Subject) -> _Moved:
+    """Render a prediction under a similarity; warp its pictures where there is nothing else."""
     pictures: dict[int, Tensor] = {}
     plane: dict[int, PlaneSimilarity] = {}
-    notes = list(subject.notes)
     if subject.gaussians is None:
         for v, picture in subject.predicted.items():
             plane[v] = induced(similarity, subject.cameras[v])
             pictures[v] = warped(picture, plane[v], subject.background)
-        if not _is_nearer(pictures, subject):
-            notes.append(UNMOVED)
-            similarity, pictures = Similarity.identity(), dict(subject.predicted)
-            plane = {v: induced(similarity, subject.cameras[v]) for v in pictures}
     else:
-        similarity, more, unmoved = _by_rendering(similarity, target, subject, subject.gaussians)
-        notes += [UNMOVED] if unmoved else []
-        numbers |= more
-        moved = similarity.apply_to_gaussians(subject.gaussians)
+        gaussians = similarity.apply_to_gaussians(subject.gaussians)
         for v in subject.predicted:
-            drawn = render(moved, subject.cameras[[v]], subject.background).rgb[0]
+            drawn = render(gaussians, subject.cameras[[v]], subject.background).rgb[0]
             pictures[v] = drawn.clamp(0, 1)
-    words += mirror_image_words(pictures, subject.truth.rgb, subject.cameras)
-    views, after = _written(run, method, row, subject, pictures, plane)
-    if after:
-        numbers["landmarks_apart_after_px"] = median(after)
-    return AlignmentRecord(
-        "sim3",
-        method,
-        row.id,
-        "ok",
-        "",
-        inputs,
-        diagnosis=tuple(words),
-        similarity=_as_json(similarity),
-        numbers=numbers,
-        notes=tuple(notes),
-        views=views,
-    )
+    seen = subject.truth_landmarks.seen.tolist()
+    looked_at = [pictures.get(v) if face else None for v, face in enumerate(seen)]
+    how = "warped" if subject.gaussians is None else "rendered"
+    return _Moved(how, pictures, landmarks_of(looked_at, _faces()), plane)
 
 
-def _by_pictures_alone(
-    run: RunFolder, method: str, row: CaptureRow, subject: _Subject, inputs: str, seen: int
-) -> AlignmentRecord:
-    """Place a prediction whose face is not found: by its pictures where it can be rendered again.
-
-    A method whose faces are too poor to be found keeps its pictures, and its score.
-    """
-    similarity, numbers = Similarity.identity(), subject.counts()
-    pictures: dict[int, Tensor] = dict(subject.predicted)
-    plane: dict[int, PlaneSimilarity] = {}
-    how = "left as it was"
-    if subject.gaussians is None:
-        plane = {v: induced(similarity, subject.cameras[v]) for v in pictures}
-    else:
-        how = "placed by its pictures alone"
-        order, truth = _stacked_truth(subject)
-        refined = refine(
-            similarity, subject.gaussians, truth, subject.cameras[order], subject.background
-        )
-        similarity, numbers = refined.similarity, numbers | _numbers_of(refined)
-        moved = similarity.apply_to_gaussians(subject.gaussians)
-        for v in pictures:
-            drawn = render(moved, subject.cameras[[v]], subject.background).rgb[0]
-            pictures[v] = drawn.clamp(0, 1)
-    words = unseen_words(
-        subject.predicted,
-        subject.truth.alpha,
-        subject.background,
-        subject.gaussians,
-        subject.cameras,
-        _faces(),
-    )
-    views, after = _written(run, method, row, subject, pictures, plane)
-    if after:
-        numbers["landmarks_apart_after_px"] = median(after)
-    note = (
-        f"{seen} views of the prediction show a face; landmarks in space need {VIEWS_MIN}: it was "
-        f"{how}"
-    )
-    return AlignmentRecord(
-        "sim3",
-        method,
-        row.id,
-        "ok",
-        "",
-        inputs,
-        diagnosis=tuple(words),
-        similarity=_as_json(similarity),
-        numbers=numbers,
-        notes=(*subject.notes, note),
-        views=views,
-    )
+def _refused_numbers(similarity: Similarity) -> dict[str, float]:
+    return {
+        "refused_scale": similarity.scale,
+        "refused_turned_deg": turn_deg(similarity.rotation),
+        "refused_shift": float(similarity.translation.norm()),
+    }
 
 
 def _as_json(similarity: Similarity) -> dict[str, object]:
@@ -438,14 +487,6 @@ def _numbers_of(refined: Refined) -> dict[str, float]:
         "picture_error_before": refined.error_before,
         "picture_error_after": refined.error_after,
     }
-
-
-def _is_nearer(pictures: Mapping[int, Tensor], subject: _Subject) -> bool:
-    """Tell whether aligned pictures are nearer to the truth than the method's own."""
-    order = sorted(pictures)
-    truth = torch.stack([subject.truth.rgb[v] for v in order])
-    aligned = pictures_error(torch.stack([pictures[v] for v in order]), truth)
-    return aligned < pictures_error(torch.stack([subject.predicted[v] for v in order]), truth)
 
 
 def _by_rendering(
@@ -497,34 +538,29 @@ def induced(similarity: Similarity, camera: Cameras) -> PlaneSimilarity:
 
 
 def _written(
-    run: RunFolder,
-    method: str,
-    row: CaptureRow,
-    subject: _Subject,
-    pictures: Mapping[int, Tensor],
-    plane: Mapping[int, PlaneSimilarity],
+    run: RunFolder, method: str, row: CaptureRow, subject: _Subject, moved: _Moved
 ) -> tuple[tuple[AlignedView, ...], list[float]]:
-    """Write aligned pictures, and measure how far their landmarks are from the truth's."""
+    """Write aligned pictures; return what became of each, and how far landmarks are apart."""
     middle = (subject.cameras.width / 2, subject.cameras.height / 2)
-    seen = set(subject.truth_landmarks.seen.nonzero()[:, 0].tolist())
+    both = moved.landmarks.seen & subject.truth_landmarks.seen
     views: list[AlignedView] = []
     after: list[float] = []
     for v in range(len(row.views)):
-        if v not in pictures:
+        if v not in moved.pictures:
             views.append(AlignedView(v, "absent"))
             continue
-        face = _faces().detect_large(pictures[v]) if v in seen else None
         residual = None
-        if face is not None:
-            residual = float((face.points - subject.truth_landmarks.points[v]).norm(dim=1).median())
+        if both[v]:
+            apart = moved.landmarks.points[v] - subject.truth_landmarks.points[v]
+            residual = float(apart.norm(dim=1).median())
             after.append(residual)
-        sha256 = _write(run, "sim3", method, row, v, pictures[v])
-        if v in plane:
-            shift = plane[v].shift_at(*middle)
-            angle = math.degrees(plane[v].angle_rad)
-            views.append(AlignedView(v, "warped", plane[v].scale, angle, shift, residual, sha256))
-        else:
-            views.append(AlignedView(v, "rendered", residual_px=residual, sha256=sha256))
+        sha256 = _write(run, "sim3", method, row, v, moved.pictures[v])
+        view = AlignedView(v, moved.how, residual_px=residual, sha256=sha256)
+        if v in moved.plane:
+            warp = moved.plane[v]
+            shift, angle = warp.shift_at(*middle), math.degrees(warp.angle_rad)
+            view = replace(view, scale=warp.scale, angle_deg=angle, shift_px=shift)
+        views.append(view)
     return tuple(views), after
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from a3d_bench.aggregate import Entrant, Frame, MetricTraits, checked_scores, metric_traits
+from a3d_bench.align.record import read_alignment
 from a3d_bench.errors import BenchError
 from a3d_bench.names import slug
 from a3d_bench.report.charts import Curves, HeatMaps, curves, heat_maps
@@ -37,7 +38,7 @@ from a3d_bench.tables import (
     timing_tables,
 )
 from a3d_bench.timing import timings
-from a3d_bench.types import Status
+from a3d_bench.types import Alignment, Status
 from any3davatar.io import atomic_path
 
 WALL_CAPTURES = 16
@@ -176,6 +177,23 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class AlignmentNote:
+    """What is to be known about an alignment of a method, besides its numbers.
+
+    Attributes:
+        method: title of the method.
+        alignment: its name.
+        summary: how many heads it is about.
+        texts: a line a head.
+    """
+
+    method: str
+    alignment: str
+    summary: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ShownTable:
     """A table, and its text in the formats that are copied from the page."""
 
@@ -209,6 +227,7 @@ class Page:
         failures: what failed.
         failure_table: counts.
         findings: of validation.
+        alignments: heads that an alignment left as they were, or whose frame looks wrong.
         timings: one table a device.
         provenance: a list of keys and values a run.
     """
@@ -232,6 +251,7 @@ class Page:
     failures: tuple[Failure, ...]
     failure_table: Table
     findings: tuple[Finding, ...]
+    alignments: tuple[AlignmentNote, ...]
     timings: tuple[ShownTable, ...]
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
@@ -300,6 +320,7 @@ def _page(results: Results, pictures: "_Pictures") -> Page:
         tuple(_failures(results, rows, pictures)),
         failure_table(numbers),
         tuple(_findings(results, pictures)),
+        tuple(_alignment_notes(results)),
         tuple(
             _shown(table)
             for table in timing_tables(timings(results.predictions.values()), results.entrants)
@@ -534,6 +555,28 @@ def _findings(results: Results, pictures: _Pictures) -> Iterable[Finding]:
                 tuple(_finding_text(finding) for finding in said),
                 tuple(thumbnails),
             )
+
+
+def _alignment_notes(results: Results) -> Iterable[AlignmentNote]:
+    """Return what `a3d_bench.align` refused, could not do, or found wrong with a frame."""
+    kinds: list[Alignment] = [
+        kind for kind in results.protocol.alignment.reported if kind != "none"
+    ]
+    for entrant in results.entrants:
+        files = results.files[entrant.id]
+        for kind in kinds:
+            texts, kept, count = [], 0, 0
+            for capture in results.captures:
+                record = read_alignment(files.run, files.method, capture.slug, kind)
+                if record is None:
+                    continue
+                count += 1
+                kept += bool(record.kept)
+                said = [record.kept, record.reason, *record.diagnosis]
+                texts += [f"{capture.id}: {text}" for text in said if text]
+            if texts:
+                summary = f"{kept} of {count} heads kept raw" if kept else f"{count} heads"
+                yield AlignmentNote(_title(entrant), kind, summary, tuple(texts))
 
 
 def _validation(path: Path) -> list[Mapping[str, Any]]:
