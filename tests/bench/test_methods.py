@@ -165,9 +165,12 @@ def test_a_variant_is_a_method_with_other_options(tmp_path: Path) -> None:
     text = f"mine=any3davatar,steps=10,checkpoint={weights}"
     chosen = resolve_methods(["any3davatar"], variants=[text])
     plain, mine = chosen["any3davatar"].card, chosen["mine"].card
+    assert isinstance(mine.runner, PythonRunner)
+    assert isinstance(plain.runner, PythonRunner)
     assert mine.runner.options == {"steps": 10, "checkpoint": str(weights)}
     assert plain.runner.options == {}
-    assert "steps=10" in mine.title
+    assert mine.title == "mine"
+    assert "steps=10" in mine.notes[-1]
     assert mine.digest != plain.digest
     same = {"output", "trained_on", "licence_code", "paper_name"}
     assert mine.model_dump(include=same) == plain.model_dump(include=same)

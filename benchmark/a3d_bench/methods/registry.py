@@ -152,7 +152,8 @@ def variant_method(text: str, known: Mapping[str, RegisteredMethod]) -> Register
         )
     options = {key: _option(value) for key, _, value in (a.partition("=") for a in assignments)}
     values = method.card.model_dump(exclude_unset=True)
-    values["id"], values["title"] = name, f"{method.card.title}, {', '.join(assignments)}"
+    values["id"] = values["title"] = name  # a title with a path in it leaves a table no room
+    values["notes"] = [*method.card.notes, f"{method.card.title} with {', '.join(assignments)}."]
     values["runner"] = {**values["runner"], "options": {**method.card.runner.options, **options}}
     return RegisteredMethod(card_of(values, f"--variant {text}"), method.origin, method.folder)
 
