@@ -55,7 +55,7 @@ class Order:
         limits_of: for single methods, by id, in their place.
         limit: so many captures at most.
         metrics: the protocol's metrics to compute this time, in its order; its digest stays, and
-            the columns of the others are empty until the run is gone on with.
+            the columns of the others are left out until the run is gone on with.
         workers: processes for building data, aligning and scoring; methods run one at a time, or
             their times would mean nothing.
         retry_failures: do failed predictions again.

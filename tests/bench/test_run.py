@@ -62,8 +62,10 @@ def test_a_run_can_begin_with_some_of_the_metrics_and_keeps_its_digest(tmp_path:
     assert set(run.scores()["metric"]) == {"psnr"}
     digest = run.read_run()["protocol"]["digest"]
     assert "left out by --metric" in (tmp_path / "run" / "report" / "report.html").read_text()
+    assert "SSIM" not in (tmp_path / "run" / "report" / "tables" / "main.md").read_text()
     assert bench("verify", tmp_path / "run", "--share", 1).exit_code == 0
     assert bench(*words).exit_code == 0
+    assert "SSIM" in (tmp_path / "run" / "report" / "tables" / "main.md").read_text()
     assert set(run.scores()["metric"]) == {"psnr", "ssim"}
     assert run.read_run()["protocol"]["digest"] == digest
     wrong = bench(*words, "--metric", "lpips[vgg]")

@@ -49,7 +49,7 @@ def run(
         list[str] | None,
         typer.Option(
             help="Compute only this metric of the protocol; give it again for more. The digest "
-            "stays; the other columns are empty until the command runs without it."
+            "stays; the other columns are left out until the command runs without it."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="So many captures at most.", min=1)] = None,

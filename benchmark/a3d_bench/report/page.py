@@ -292,7 +292,7 @@ def _page(results: Results, pictures: "_Pictures") -> Page:
     main, imputed = main_tables(numbers, label, results.unavailable)
     rows = checked_scores(results.scores, results.protocol)
     rows = rows[rows["alignment"] == results.protocol.alignment.main]
-    metrics = [metric_traits(metric) for metric in results.protocol.metrics]
+    metrics = [metric_traits(metric) for metric in results.asked]
     by = metrics[0]
     shown = _wall_captures(results.captures)
     walls = tuple(_wall(results, capture, rows, by, pictures) for capture in shown)

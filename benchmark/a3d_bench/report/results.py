@@ -81,11 +81,16 @@ class Results:
             return f"{found} of {expected} heads"
         return None
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The protocol's metrics that were asked for; `unavailable` names the others."""
+        return _asked(self.protocol, self.provenances)
+
     def numbers(self) -> Aggregate:
-        """Return all numbers of a report."""
+        """Return all numbers of a report; metrics that nobody asked for have no columns."""
         return aggregate(
             self.scores,
-            self.protocol,
+            self.protocol.model_copy(update={"metrics": self.asked}),
             self.entrants,
             {capture.id: capture.strata for capture in self.captures},
         )
@@ -263,6 +268,11 @@ def _in_order(entrants: Iterable[Entrant]) -> tuple[Entrant, ...]:
     return tuple(sorted(entrants, key=lambda entrant: entrant.sees_truth))
 
 
+def _asked(protocol: Protocol, provenances: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    asked = {metric for one in provenances for metric in one.get("metrics", protocol.metrics)}
+    return tuple(metric for metric in protocol.metrics if metric in asked)
+
+
 def _unavailable(
     scores: Frame, protocol: Protocol, provenances: Sequence[Mapping[str, Any]]
 ) -> dict[str, str]:
@@ -270,7 +280,7 @@ def _unavailable(
     from a3d_bench.metrics import METRICS
 
     scored = set(scores.loc[scores["value"].notna(), "metric"])
-    asked = {metric for one in provenances for metric in one.get("metrics", protocol.metrics)}
+    asked = _asked(protocol, provenances)
     reasons = {}
     for metric in protocol.metrics:
         if metric not in asked:
