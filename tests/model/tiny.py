@@ -11,7 +11,6 @@ PAPER = ModelConfig(
 )
 EXTRAS = replace(
     PAPER,
-    point_channels=0,
     vertical_fov_deg=24.0,
     depth_reach=0.75,
     learned_positions=True,
