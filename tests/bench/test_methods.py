@@ -195,6 +195,10 @@ def test_the_weights_that_ship_belong_to_the_fingerprint_of_our_method() -> None
     card = all_methods()["any3davatar"]
     assert isinstance(card.card.runner, PythonRunner)
     assert card.card.runner.files == ("any3davatar:assets/mini.safetensors",)
+    absent = card.card.runner.model_copy(update={"files": ("any3davatar:assets/no.safetensors",)})
+    damaged = replace(card, card=card.card.model_copy(update={"runner": absent}))
+    with open_method(damaged) as one, pytest.raises(BenchError, match="is not installed"):
+        one.fingerprint({})
     without = card.card.runner.model_copy(update={"files": ()})
     bare = replace(card, card=card.card.model_copy(update={"runner": without}))
     with open_method(card) as one, open_method(bare) as other:

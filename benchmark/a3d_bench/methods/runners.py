@@ -291,11 +291,20 @@ def _origin(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin else None
 
 
-def _installed(place: str) -> Path | None:
-    """Return the file that a card calls ``package:path``."""
+def _installed(place: str) -> Path:
+    """Return the file that a card calls ``package:path``.
+
+    Raises:
+        BenchError: it is not there; without it nobody could tell one output from another.
+    """
     package, _, path = place.partition(":")
     origin = _origin(package)
-    return None if origin is None else origin.parent / path
+    if origin is None or not (origin.parent / path).is_file():
+        raise BenchError(
+            f"the card lists the file {place!r}, which is not installed; reinstall {package}, or "
+            "correct `files` in the card"
+        )
+    return origin.parent / path
 
 
 class CommandRun(MethodRun):
