@@ -54,7 +54,7 @@ class Order:
         limits: of time and memory, a subject.
         limits_of: for single methods, by id, in their place.
         limit: so many captures at most.
-        metrics: the protocol's metrics to compute this time, in its order; its digest stays, and
+        metrics: which of the protocol's to compute this time, empty for all; its digest stays, and
             the columns of the others are left out until the run is gone on with.
         workers: processes for building data, aligning and scoring; methods run one at a time, or
             their times would mean nothing.
@@ -102,7 +102,7 @@ def run(order: Order, progress: Progress | None = None) -> Outcome:
     """
     told = progress or Progress()
     protocol = order.protocol
-    check_asked(protocol, _asked(order))
+    check_asked(protocol, order.metrics or protocol.metrics)
     with told.stage("heads", len(protocol.data.subjects or ())) as done:
         captures = open_captures(
             protocol,
@@ -136,7 +136,9 @@ def run(order: Order, progress: Progress | None = None) -> Outcome:
 
 
 def _asked(order: Order) -> tuple[str, ...]:
-    return order.metrics or order.protocol.metrics
+    """Return the metrics to compute, in the protocol's order."""
+    every = order.protocol.metrics
+    return tuple(metric for metric in every if metric in order.metrics) or every
 
 
 def _announce(order: Order, captures: CaptureSet, told: Progress) -> None:

@@ -102,9 +102,7 @@ def run(request: RunRequest, *, as_json: bool) -> int:
         methods=methods,
         limits=Limits(seconds=request.timeout_seconds, memory_bytes=memory),
         limit=request.limit,
-        metrics=tuple(metric for metric in protocol.metrics if metric in request.metrics)
-        if set(request.metrics) <= set(protocol.metrics)
-        else request.metrics,
+        metrics=request.metrics,
         workers=request.workers or len(os.sched_getaffinity(0)),
         retry_failures=request.retry_failures,
     )
