@@ -16,6 +16,7 @@ from any3davatar.faces import FaceMesh
 from any3davatar.io import Photo
 from any3davatar.model.avatar import Any3DAvatar
 from any3davatar.model.checkpoint import load_weights
+from any3davatar.model.embed import network_input
 from any3davatar.portraits import FramedPortrait, frame_by_camera, frame_by_face, front_camera
 from any3davatar.sampling import multi_step
 
@@ -118,7 +119,7 @@ class Reconstructor:
         start = time.perf_counter()
         gaussians = multi_step(
             self.model,
-            portrait.views.rgb[None].to(device),
+            network_input(portrait.views, self.model.config)[None].to(device),
             portrait.camera.plucker()[None].to(device),
             steps=steps,
             background=self.background.to(device),

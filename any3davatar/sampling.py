@@ -41,7 +41,7 @@ class Predictor(Protocol):
 
     def __call__(
         self,
-        portrait: Float[Tensor, "B 3 H W"],
+        portrait: Float[Tensor, "B C H W"],
         portrait_rays: Float[Tensor, "B 6 H W"],
         state: Float[Tensor, "B *g"],
         t: Float[Tensor, "B"],
@@ -96,7 +96,7 @@ def advance(
 @torch.no_grad()
 def one_step(
     model: Predictor,
-    portrait: Float[Tensor, "B 3 H W"],
+    portrait: Float[Tensor, "B C H W"],
     portrait_rays: Float[Tensor, "B 6 H W"],
     *,
     generator: torch.Generator,
@@ -105,7 +105,7 @@ def one_step(
 
     Args:
         model: the network.
-        portrait: in [0, 1].
+        portrait: in [0, 1], with alpha where the network takes it (`ModelConfig.silhouette`).
         portrait_rays: Plücker rays of the portrait's camera.
         generator: where the noise comes from; one seed, one head.
     """
@@ -116,7 +116,7 @@ def one_step(
 @torch.no_grad()
 def multi_step(
     model: Predictor,
-    portrait: Float[Tensor, "B 3 H W"],
+    portrait: Float[Tensor, "B C H W"],
     portrait_rays: Float[Tensor, "B 6 H W"],
     *,
     steps: int,
@@ -142,7 +142,7 @@ def multi_step(
 
 def flow(
     model: Predictor,
-    portrait: Float[Tensor, "B 3 H W"],
+    portrait: Float[Tensor, "B C H W"],
     portrait_rays: Float[Tensor, "B 6 H W"],
     *,
     steps: int,
@@ -156,7 +156,7 @@ def flow(
 
     Args:
         model: the network.
-        portrait: in [0, 1].
+        portrait: in [0, 1], with alpha where the network takes it (`ModelConfig.silhouette`).
         portrait_rays: Plücker rays of the portrait's camera.
         steps: N, at least 1.
         background: behind the heads in the pictures of the state: the training set's colour.
@@ -178,5 +178,5 @@ def flow(
             state = advance(state, model.clean_state(views.rgb), k, steps)
 
 
-def _times(t: float, portrait: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
+def _times(t: float, portrait: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
     return torch.full((len(portrait),), t, dtype=portrait.dtype, device=portrait.device)

@@ -101,8 +101,12 @@ PAPER_CONDITIONING = (
     "model.color_skip=false",
     "model.pooled_portrait=false",
     "model.palette_colors=0",
+    "model.silhouette=false",
+    "model.hull_ways=0",
     "alpha_weight=0",
 )
+NO_SILHOUETTE = ("model.hull_ways=0", "model.silhouette=false")
+NO_HULL = ("model.hull_ways=0", "model.hull_start=false")
 LATENT = ("model.aligned_image=false", "model.noise=latent")
 
 ARMS: Mapping[str, Arm] = {
@@ -115,7 +119,9 @@ ARMS: Mapping[str, Arm] = {
         Arm("no-aligned-image", "the reference of noise-latent", ("model.aligned_image=false",)),
         Arm("noise-latent", "noise in the tokens (D.4)", LATENT, "no-aligned-image"),
         Arm("paper-conditioning", "every switch that is not the paper's off", PAPER_CONDITIONING),
-        Arm("no-hull", "starts from planes, not from a mean head", ("model.hull_start=false",)),
+        Arm("no-ways", "starts from a mean that follows no portrait", ("model.hull_ways=0",)),
+        Arm("no-silhouette", "nor knows the portrait's alpha", NO_SILHOUETTE, "no-ways"),
+        Arm("no-hull", "nor starts from a mean head", NO_HULL, "no-ways"),
         Arm("no-color-skip", "no colours of the portrait in front", ("model.color_skip=false",)),
         Arm("no-palette", "no palette of the portrait's colours", ("model.palette_colors=0",)),
         Arm("no-alpha", "no loss on alpha", ("alpha_weight=0",)),
@@ -129,7 +135,15 @@ ARMS: Mapping[str, Arm] = {
 }
 AVAS_ARMS = ("one-step", "avas")
 NOISE_ARMS = ("one-step", "noise-pixel", "no-aligned-image", "noise-latent")
-SWITCH_ARMS = ("paper-conditioning", "no-hull", "no-color-skip", "no-palette", "no-alpha")
+SWITCH_ARMS = (
+    "paper-conditioning",
+    "no-ways",
+    "no-silhouette",
+    "no-hull",
+    "no-color-skip",
+    "no-palette",
+    "no-alpha",
+)
 PICTURED_ARMS = ("one-step", "avas", "multi-step", *NOISE_ARMS[1:], "paper-conditioning")
 
 

@@ -103,7 +103,7 @@ def build(preset: str, *, image_head: bool) -> Any3DAvatar:
 def arguments_of(model: Any3DAvatar, batch: int) -> tuple[torch.Tensor, ...]:
     """Return random portraits from the front camera, their rays, noise and t = 0."""
     size, generator = model.config.size_px, torch.Generator().manual_seed(0)
-    portrait = torch.rand(batch, 3, size, size, generator=generator)
+    portrait = torch.rand(batch, model.config.portrait_channels, size, size, generator=generator)
     rays = model.canonical.plucker()[:1].expand(batch, -1, -1, -1)
     return portrait, rays, model.start_state(batch, generator), torch.zeros(batch)
 

@@ -46,7 +46,8 @@ def test_paper_conditioning_turns_off_all_that_mini_adds():
     switches = [
         field.name
         for field in fields(paper)
-        if isinstance(getattr(paper, field.name), bool) or field.name == "palette_colors"
+        if isinstance(getattr(paper, field.name), bool)
+        or field.name in ("palette_colors", "hull_ways")
     ]
     assert len(switches) >= 6
     for name in switches:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -66,6 +68,17 @@ def output_names(files: Sequence[Path]) -> list[str]:
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on stderr where that is a terminal; yields a function that advances it by one."""
+    with progress_bars((description, total)) as (advance,):
+        yield advance
+
+
+@contextmanager
+def progress_bars(*tasks: tuple[str, int]) -> Iterator[tuple[Callable[[], None], ...]]:
+    """Show a bar for the first task, and one more for each other from when it first advances.
+
+    Args:
+        tasks: description and total of each.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -75,8 +88,15 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(
         *columns, console=console, transient=True, disable=not sys.stderr.isatty()
     ) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda: bar.advance(task)
+        shown = [
+            bar.add_task(description, total=total, visible=number == 0)
+            for number, (description, total) in enumerate(tasks)
+        ]
+
+        def advance(task: TaskID) -> None:
+            bar.update(task, advance=1, visible=True)
+
+        yield tuple(partial(advance, task) for task in shown)
 
 
 def for_each_file(files: Sequence[Path], work: Callable[[Path], None]) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 
 import typer
 
-from any3davatar.commands.inputs import UsageError, console, progress_bar
+from any3davatar.commands.inputs import UsageError, console, progress_bars
 from any3davatar.registry_files import sha256_of
 from any3davatar.train.checkpoint import found_in
 from any3davatar.train.config import TRAIN_PRESETS, Machine, TrainConfig, override
-from any3davatar.train.loop import train
+from any3davatar.train.loop import starting_groups, train
 from any3davatar.train.plan import make_plan, written_out
 from any3davatar.train.run_folder import CONFIG, RunData, check_config, open_data, write_config
 
@@ -65,7 +65,9 @@ def run(job: TrainJob) -> int:
     if _is_first_process():
         _open_folder(job, config, data)
     updates = config.total_samples // config.batch
-    with _asked_to_stop() as should_stop, _progress(updates, job.out, config) as advance:
+    starts = starting_groups(config, len(data.groups))
+    bars = _progress(updates, starts, job.out, config)
+    with _asked_to_stop() as should_stop, bars as (advance, advance_start):
         samples = train(
             job.out,
             config,
@@ -74,6 +76,7 @@ def run(job: TrainJob) -> int:
             data.held_out,
             data.digest,
             start_from=job.start_from,
+            on_start_group=advance_start,
             on_update=advance,
             should_stop=should_stop,
         )
@@ -108,13 +111,15 @@ def _is_first_process() -> bool:
 
 
 @contextmanager
-def _progress(updates: int, folder: Path, config: TrainConfig) -> Iterator[Callable[[], None]]:
+def _progress(
+    updates: int, starts: int, folder: Path, config: TrainConfig
+) -> Iterator[tuple[Callable[[], None], ...]]:
     found = found_in(folder)
     already = int(found[-1].stem.rpartition("-")[2]) // config.batch if found else 0
-    with progress_bar("training", updates) as advance:
+    with progress_bars(("training", updates), ("mean head", starts)) as advances:
         for _ in range(already):
-            advance()
-        yield advance
+            advances[0]()
+        yield advances
 
 
 @contextmanager

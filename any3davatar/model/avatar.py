@@ -33,8 +33,9 @@ from any3davatar.model.initialization import (
     initialize_palette,
     initialize_tokenizer,
 )
-from any3davatar.model.palette import Palette, own_colors
+from any3davatar.model.palette import Palette
 from any3davatar.model.scaffold import Hull, Scaffold
+from any3davatar.model.start import mean_or_seen, pictures_of, start_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,9 @@ class Any3DAvatar(nn.Module):
 
     def forward(
         self,
-        portrait: Float[Tensor, "B 3 H W"],
+        portrait: Float[Tensor, "B C H W"],
         portrait_rays: Float[Tensor, "B 6 H W"],
-        state: Float[Tensor, "B 4 C _ _"],
+        state: Float[Tensor, "B 4 S _ _"],
         t: Float[Tensor, "B"],
         *,
         decode_images: bool = False,
@@ -113,7 +114,8 @@ class Any3DAvatar(nn.Module):
         """Predict the clean head.
 
         Args:
-            portrait: ``x``, in [0, 1], over the background that the training set has.
+            portrait: ``x``, in [0, 1], over the background that the training set has; with
+                ``silhouette`` its alpha is a fourth channel.
             portrait_rays: ``r``, Plücker rays of the portrait's camera (`Cameras.plucker`).
             state: ``g_t``, from `start_state` or `any3davatar.sampling.diffuse`.
             t: 0 for pure noise to 1 for the clean state.
@@ -124,14 +126,18 @@ class Any3DAvatar(nn.Module):
         """
         self._check(portrait, portrait_rays, state, t, decode_images)
         context = self.image_tokenizer(portrait, portrait_rays)  # (B, T, D)
-        noisy = self.gaussian_tokenizer(state, portrait)  # (B, 4 T, D)
+        with torch.autocast(portrait.device.type, enabled=False):
+            start = start_of(self.scaffold, portrait, self.config)
+        shown = pictures_of(start) if self.config.hull_ways else None
+        noisy = self.gaussian_tokenizer(state, portrait, shown)  # (B, 4 T, D)
         condition = self.conditioning(t, context)  # (B, D)
         tokens = self.dit(torch.cat([context, noisy], dim=1), condition)  # (B, 5 T, D)
         denoised = tokens[:, context.shape[1] :]  # (B, 4 T, D)
-        colors = own_colors(self.scaffold, portrait, self.config)
-        if self.palette is not None:
-            colors = self.palette(colors, portrait, context)  # (B, 4, 3, H, W)
-        gaussians = self.gaussian_decoder(denoised, self.scaffold, colors)  # (B, 4 H W)
+        if self.palette is None:
+            colors = mean_or_seen(start)
+        else:
+            colors = self.palette(start.color, portrait, context)  # (B, 4, 3, H, W)
+        gaussians = self.gaussian_decoder(denoised, self.scaffold, start, colors)
         images = self.image_decoder(denoised) if decode_images and self.image_decoder else None
         return Prediction(gaussians, images)
 
@@ -174,7 +180,7 @@ class Any3DAvatar(nn.Module):
     ) -> None:
         batch, size = len(portrait), self.config.size_px
         expected = {
-            "portrait": (portrait, (batch, RGB, size, size)),
+            "portrait": (portrait, (batch, self.config.portrait_channels, size, size)),
             "portrait_rays": (rays, (batch, 6, size, size)),
             "state": (state, (batch, *self.state_shape)),
             "t": (t, (batch,)),

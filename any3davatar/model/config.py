@@ -49,7 +49,11 @@ class ModelConfig:
         aligned_image: show `E_GS` the portrait beside the front view's noise and its mirror image
             beside the back's, as three more channels.
         hull_start: start from a mean head (`any3davatar.model.scaffold.Hull`), not from planes.
+        hull_ways: ways in which that head follows the portrait, by a linear regression that the
+            training set decides (`any3davatar.train.ways`); 0 starts everybody at the mean.
         color_skip: start the front view's colours at the portrait's pixels.
+        silhouette: take the portrait's alpha as a fourth channel, and start Gaussians transparent
+            where it shows the background (`any3davatar.model.start.carved_opacity`).
         pooled_portrait: condition AdaLN on the mean context token besides the timestep.
         palette_colors: start colours at mixtures of this many colours picked from the portrait
             (`any3davatar.model.palette`); 0 has no palette.
@@ -82,6 +86,8 @@ class ModelConfig:
     color_skip: bool = False
     pooled_portrait: bool = False
     palette_colors: int = 0
+    silhouette: bool = False
+    hull_ways: int = 0
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -104,7 +110,7 @@ class ModelConfig:
             "image_channels must be a multiple of 4",
             self.image_channels,
         )
-        for name in ("point_channels", "palette_colors"):
+        for name in ("point_channels", "palette_colors", "hull_ways"):
             _require(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         _require(
             self.noise in get_args(Noise), f"noise must be one of {get_args(Noise)}", self.noise
@@ -142,6 +148,12 @@ class ModelConfig:
             self.noise,
         )
 
+        _require(
+            self.hull_ways == 0 or (self.hull_start and self.silhouette and self.size_px % 8 == 0),
+            "hull_ways needs hull_start and silhouette, and a size_px divisible by 8",
+            (self.hull_start, self.silhouette, self.size_px),
+        )
+
     def _check_types(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -172,6 +184,16 @@ class ModelConfig:
     def tokens(self) -> int:
         """Length of the DiT's sequence: the portrait and four views."""
         return (1 + VIEWS) * self.view_tokens
+
+    @property
+    def portrait_channels(self) -> int:
+        """Channels of the portrait: RGB over the background, and alpha with ``silhouette``."""
+        return 4 if self.silhouette else 3
+
+    @property
+    def hull_features(self) -> int:
+        """Numbers that `hull_ways` read of a portrait (`any3davatar.model.start.features`)."""
+        return (self.size_px // 4) ** 2 + 3 * (self.size_px // 8) ** 2
 
     @property
     def gaussians(self) -> int:
@@ -210,12 +232,15 @@ def _small_machine(
         image_channels=image,
         vertical_fov_deg=24.0,  # the head fills the picture: at 64 px no pixel is to spare
         depth_reach=0.75,
+        opacity_logit_reach=9.0,  # seen edge-on, 64 Gaussians stand in a row: each must be fainter
         learned_positions=True,
         aligned_image=True,
         hull_start=True,
         color_skip=True,
         pooled_portrait=True,
         palette_colors=8,
+        silhouette=True,
+        hull_ways=64,
     )
 
 
@@ -225,5 +250,5 @@ PRESETS: Mapping[str, ModelConfig] = {
     "full":         _paper( 512,     8,  1024,     24,    16,     32,   128),
     "base":         _paper( 256,     8,   768,     12,    12,     32,    64),
     "small":        _paper( 128,     8,   384,     12,     6,     16,    32),
-    "mini": _small_machine(  64,     8,   192,      4,     3,      0,     8),
+    "mini": _small_machine(  64,     8,   192,      4,     3,     32,     8),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from any3davatar.core.gaussians import Gaussians
 from any3davatar.core.rotations import multiply_quaternions
 from any3davatar.model.config import VIEWS, ModelConfig
 from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.start import Start
 
 # offset 2 and depth 1 (position), scale, rotation, opacity, colour: 14 numbers, section 3.1
 RAW = (2, 1, 3, 4, 1, 3)
@@ -52,14 +53,16 @@ class GaussianDecoder(nn.Module):
         self,
         tokens: Float[Tensor, "B T D"],
         scaffold: Scaffold,
+        start: Start,
         start_color: Float[Tensor, "_ 4 3 H W"],
     ) -> Gaussians:
         """Return N = 4 H W Gaussians a sample, ordered by view, row, column.
 
         Args:
             tokens: the denoised Gaussian tokens.
-            scaffold: where Gaussians start.
-            start_color: logits of their colours there (`any3davatar.model.palette`).
+            scaffold: the canonical views.
+            start: where Gaussians start.
+            start_color: logits of their colours there, which a palette may have mixed.
         """
         n, p = self.config.patches, self.config.patch_px
         features = self.upsample(tokens).unflatten(-1, (p, p, -1))  # (B, 4 T, p, p, C)
@@ -67,16 +70,18 @@ class GaussianDecoder(nn.Module):
         raw = raw.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, 4, H, W, 14)
         # Half precision has 3 digits, and a pixel at radius 2.7 is 0.005 wide.
         with torch.autocast(raw.device.type, enabled=False):
-            return activate(raw.to(scaffold.slopes.dtype), scaffold, start_color, self.config)
+            raw = raw.to(scaffold.slopes.dtype)
+            return activate(raw, scaffold, start, start_color, self.config)
 
 
 def activate(
     raw: Float[Tensor, "B 4 H W 14"],
     scaffold: Scaffold,
+    start: Start,
     start_color: Float[Tensor, "_ 4 3 H W"],
     config: ModelConfig,
 ) -> Gaussians:
-    """Turn raw outputs into Gaussians; zeros become the scaffold's start.
+    """Turn raw outputs into Gaussians; zeros become the start.
 
     * depth ``z = radius + depth_reach tanh(.)`` along the pixel's ray, then up to ``offset_reach``
       along the image's axes;
@@ -87,9 +92,8 @@ def activate(
     * colour: a sigmoid.
     """
     offset, depth, scale, quat, opacity, color = raw.split(RAW, dim=-1)
-    depth = depth + scaffold.start_depth[..., None]  # (B, 4, H, W, 1)
-    z = config.radius + config.depth_reach * torch.tanh(depth)
-    on_ray = torch.cat([scaffold.slopes.movedim(0, -1) * z, z], dim=-1)  # (B, 4, H, W, 3)
+    depth = scaffold.depth_of(depth[..., 0] + start.depth)  # (B, 4, H, W)
+    on_ray, z = scaffold.on_rays(depth), depth[..., None]
     in_camera = on_ray + F.pad(config.offset_reach * torch.tanh(offset), (0, 1))
     pixel = z / scaffold.K[0, 1, 1]  # side of a pixel's footprint, world units
     span_px = config.scale_max_px - config.scale_min_px
@@ -97,7 +101,7 @@ def activate(
     scales = pixel * (config.scale_min_px + span_px * torch.sigmoid(scale + start_scale))
     turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     reach = config.opacity_logit_reach
-    bounded = reach * torch.tanh((opacity + scaffold.start_opacity[..., None]) / reach)
+    bounded = reach * torch.tanh((opacity + start.opacity[..., None]) / reach)
     return Gaussians.from_rgb(
         means=scaffold.to_world(in_camera).flatten(1, 3),
         quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from any3davatar.core.images import Views
 from any3davatar.model.config import VIEWS, ModelConfig
 
-RGB, PLUCKER = 3, 6  # channels
+RGB, RGBA, PLUCKER = 3, 4, 6  # channels
 SINUSOIDS = 256
 TIMESTEP_SCALE = 1000.0  # DiT's sinusoids were made for steps 0..1000; our t lies in [0, 1]
 
@@ -19,6 +20,16 @@ TIMESTEP_SCALE = 1000.0  # DiT's sinusoids were made for steps 0..1000; our t li
 def to_signed(rgb: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Map colours from [0, 1] to [-1, 1]: a picture is then as large as the noise it replaces."""
     return 2 * rgb - 1
+
+
+def network_input(views: Views, config: ModelConfig) -> Float[Tensor, "*b C H W"]:
+    """Return portraits as the network takes them: RGB, and alpha where it knows silhouettes.
+
+    Args:
+        views: portraits, their colours over the background.
+        config: the network's.
+    """
+    return torch.cat([views.rgb, views.alpha], dim=-3) if config.silhouette else views.rgb
 
 
 class PatchTokenizer(nn.Module):
@@ -46,11 +57,11 @@ class ImageTokenizer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.patches = PatchTokenizer(RGB + PLUCKER, config)
+        self.patches = PatchTokenizer(config.portrait_channels + PLUCKER, config)
         self.positions = learned_positions(config.view_tokens, config)
 
     def forward(
-        self, portrait: Float[Tensor, "B 3 H W"], rays: Float[Tensor, "B 6 H W"]
+        self, portrait: Float[Tensor, "B C H W"], rays: Float[Tensor, "B 6 H W"]
     ) -> Float[Tensor, "B T D"]:
         """Return ``ctx = E_img([x; r])`` (section 3.1)."""
         tokens = self.patches(torch.cat([to_signed(portrait), rays], dim=1))
@@ -74,20 +85,33 @@ class GaussianTokenizer(nn.Module):
         self.aligned_image = config.aligned_image
         self.patches_per_side = config.patches
         channels = state_channels(config) if not self.in_latent else RGB
-        channels += RGB if config.aligned_image else 0
+        channels += config.portrait_channels if config.aligned_image else 0
+        channels += RGBA if config.hull_ways and not self.in_latent else 0
+        self.sees_start = config.hull_ways > 0
         self.patches = PatchTokenizer(channels, config)
         self.positions = learned_positions(VIEWS * config.view_tokens, config)
 
     def forward(
-        self, state: Float[Tensor, "B 4 C _ _"], portrait: Float[Tensor, "B 3 H W"]
+        self,
+        state: Float[Tensor, "B 4 S _ _"],
+        portrait: Float[Tensor, "B C H W"],
+        start: Float[Tensor, "_ 4 4 H W"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Return ``z_g = E_GS(g_t)``, view after view: front, left, right, back."""
+        """Return ``z_g = E_GS(g_t)``, view after view: front, left, right, back.
+
+        Args:
+            state: ``g_t``.
+            portrait: shown beside it with ``aligned_image``.
+            start: pictures of where Gaussians start, shown beside it with ``hull_ways``.
+        """
         if self.in_latent:
             tokens = state.flatten(3).movedim(2, -1)  # (B, 4, T, D)
-        elif self.aligned_image:
-            tokens = self._per_view(torch.cat([state, aligned_pictures(portrait)], dim=2))
         else:
-            tokens = self._per_view(state)
+            beside = [aligned_pictures(portrait)] if self.aligned_image else []
+            if self.sees_start:
+                assert start is not None
+                beside.append(to_signed(start))
+            tokens = self._per_view(torch.cat([state, *beside], dim=2))
         tokens = tokens.flatten(1, 2)  # (B, 4 T, D)
         return tokens if self.positions is None else tokens + self.positions
 
@@ -105,7 +129,7 @@ def state_channels(config: ModelConfig) -> int:
     return {"pixel+plucker": RGB + PLUCKER, "pixel": RGB, "latent": config.width}[config.noise]
 
 
-def aligned_pictures(portrait: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 4 3 H W"]:
+def aligned_pictures(portrait: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 4 C H W"]:
     """Return what the portrait says about each canonical view, in [-1, 1].
 
     The front view is the portrait where its camera is the front camera; the back view has the

@@ -11,7 +11,8 @@ from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import GaussianDecoder
 from any3davatar.model.dit import DiT
 from any3davatar.model.embed import Conditioning, GaussianTokenizer, ImageTokenizer
-from any3davatar.model.palette import OWN_SHARE, OWN_SHARE_SEEN, Palette
+from any3davatar.model.palette import OWN_SHARE, OWN_SHARE_FOLLOWING, OWN_SHARE_SEEN, Palette
+from any3davatar.model.start import FRONT
 
 OUTPUT_STD = 0.01
 EMBEDDING_STD = 0.02
@@ -66,9 +67,11 @@ def initialize_palette(palette: Palette, config: ModelConfig, generator: torch.G
     nn.init.normal_(palette.places, std=PLACES_STD, generator=generator)
     nn.init.normal_(palette.mixture, std=EMBEDDING_STD, generator=generator)
     with torch.no_grad():
-        palette.mixture[..., 0] += OWN_SHARE
+        own = OWN_SHARE_FOLLOWING if config.hull_ways else OWN_SHARE
+        palette.mixture[..., 0] += own
         if config.color_skip:
-            palette.mixture[0, ..., 0] += OWN_SHARE_SEEN - OWN_SHARE
+            palette.mixture[FRONT, ..., 1] += OWN_SHARE_SEEN
+            palette.mixture[FRONT, ..., 0] -= own
 
 
 def initialize_image_decoder(decoder: ImageDecoder, generator: torch.Generator) -> None:

@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from any3davatar.model.config import VIEWS, ModelConfig
-from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold
+from any3davatar.model.scaffold import COLOR_MARGIN
+from any3davatar.model.start import RGB
 
 OWN_SHARE = 2.0  # logit of a pixel's own start beside zeros for the palette: 48 % with 8 colours
+OWN_SHARE_FOLLOWING = 4.0  # where the start follows the portrait: 86 %
 OWN_SHARE_SEEN = 5.0  # the same where the own start is the portrait's pixel: 95 %
 
 
@@ -30,35 +32,34 @@ class Palette(nn.Module):
         self.patch_px = config.patch_px
         self.places = nn.Parameter(torch.zeros(colors, config.view_tokens))
         self.contents = nn.Linear(config.width, colors)
-        self.mixture = nn.Parameter(torch.zeros(VIEWS, side, side, 1 + colors))
+        self.silhouette = config.silhouette
+        own = 2 if config.color_skip else 1  # starts of a pixel's own
+        self.mixture = nn.Parameter(torch.zeros(VIEWS, side, side, own + colors))
 
     def forward(
         self,
-        own: Float[Tensor, "_ 4 3 H W"],
-        portrait: Float[Tensor, "B 3 H W"],
+        own: Float[Tensor, "_ M 4 3 H W"],
+        portrait: Float[Tensor, "B C H W"],
         context: Float[Tensor, "B T D"],
     ) -> Float[Tensor, "B 4 3 H W"]:
-        """Return logits of colours: mixtures of a pixel's own start and the palette."""
-        weights = (self.contents(context).mT + self.places).softmax(-1)  # (B, K, T)
-        patches = F.avg_pool2d(portrait, self.patch_px).flatten(2)  # (B, 3, T)
-        picked = torch.einsum("bkt,bct->bkc", weights, patches)
+        """Return logits of colours: mixtures of a pixel's own starts and the palette.
+
+        Args:
+            own: logits of the colours of `any3davatar.model.start.Start`.
+            portrait: where the palette's colours are picked; with alpha, from the head alone.
+            context: tokens of the portrait.
+        """
+        preferences = self.contents(context).mT + self.places  # (B, K, T)
         with torch.autocast(portrait.device.type, enabled=False):
+            alpha = portrait[:, RGB:] if self.silhouette else torch.ones_like(portrait[:, :1])
+            covered = F.avg_pool2d(alpha, self.patch_px).flatten(2).clamp_min(1e-4)  # (B, 1, T)
+            patches = F.avg_pool2d(portrait[:, :RGB] * alpha, self.patch_px).flatten(2) / covered
+            weights = (preferences.to(patches.dtype) + covered.log()).softmax(-1)
+            picked = torch.einsum("bkt,bct->bkc", weights, patches)
             colors = torch.logit(picked.to(own.dtype), eps=COLOR_MARGIN)
-            shares = self.mixture.softmax(-1)  # (4, H, W, 1 + K)
-            mixed = torch.einsum("vhwk,bkc->bvchw", shares[..., 1:], colors)
-            return own * shares[..., 0][None, :, None] + mixed
-
-
-def own_colors(
-    scaffold: Scaffold, portrait: Float[Tensor, "B 3 H W"], config: ModelConfig
-) -> Float[Tensor, "_ 4 3 H W"]:
-    """Return the logits of the colours at which pixels start without a palette.
-
-    With ``color_skip`` the front view starts at the portrait's pixels, in place of the mean head's
-    colours: adding two logits would be a colour that neither of them means.
-    """
-    start = scaffold.start_color[None]
-    if not config.color_skip:
-        return start
-    front = torch.logit(portrait.to(start.dtype), eps=COLOR_MARGIN)[:, None]
-    return torch.cat([front, start[:, 1:].expand(len(front), -1, -1, -1, -1)], dim=1)
+            shares = self.mixture.softmax(-1)  # (4, H, W, M + K)
+            mine, theirs = shares.split([own.shape[1], shares.shape[-1] - own.shape[1]], dim=-1)
+            mixed = torch.einsum("vhwk,bkc->bvchw", theirs, colors)
+            return mixed + torch.einsum(
+                "vhwm,bmvchw->bvchw", mine, own.expand(len(mixed), *own.shape[1:])
+            )

@@ -18,23 +18,31 @@ from any3davatar.core.rigs import canonical_four
 from any3davatar.core.rotations import matrix_to_quaternion
 from any3davatar.model.config import VIEWS, ModelConfig
 
+WAY_CHANNELS = 5  # opacity, depth, red, green, blue
 COLOR_MARGIN = 0.02  # start colours keep this far from 0 and 1, where a logit has no gradient
 
 
 @dataclass(frozen=True, eq=False)
 class Hull:
-    """The mean head of the training set, as the canonical cameras see it.
+    """The mean head of the training set in the canonical views, and how it follows a portrait.
 
     Attributes:
         depth: (4, H, W) camera depth (z, world units) of the surface; any value within the
             config's reach where there is none.
         opacity: (4, H, W) in [0, 1]: mean coverage of each pixel.
         rgb: (4, 3, H, W) in [0, 1]: mean colour of each pixel where it is covered.
+        reading: (R, F) how much of each way a portrait's features say
+            (`any3davatar.model.start.features`).
+        reading_bias: (R,) what each way gets beside that.
+        ways: (R, 4, 5, H / 2, W / 2) what a way adds to opacity, depth and colour.
     """
 
     depth: Float[Tensor, "4 H W"]
     opacity: Float[Tensor, "4 H W"]
     rgb: Float[Tensor, "4 3 H W"]
+    reading: Float[Tensor, "R F"]
+    reading_bias: Float[Tensor, "R"]
+    ways: Float[Tensor, "R 4 5 h w"]
 
 
 def placeholder_hull(config: ModelConfig) -> Hull:
@@ -44,7 +52,22 @@ def placeholder_hull(config: ModelConfig) -> Hull:
         depth=torch.full((VIEWS, *view), config.radius),
         opacity=torch.full((VIEWS, *view), 0.5),
         rgb=torch.full((VIEWS, 3, *view), 0.5),
+        **no_ways(config),
     )
+
+
+def no_ways(config: ModelConfig) -> dict[str, Tensor]:
+    """Return ways that change nothing: what a `Hull` that is a mean alone has."""
+    return {name: torch.zeros(shape) for name, shape in _ways_shapes(config).items()}
+
+
+def _ways_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    ways, side = config.hull_ways, config.size_px // 2
+    return {
+        "reading": (ways, config.hull_features),
+        "reading_bias": (ways,),
+        "ways": (ways, VIEWS, WAY_CHANNELS, side, side),
+    }
 
 
 class Scaffold(nn.Module):
@@ -54,7 +77,8 @@ class Scaffold(nn.Module):
     pixel's x / z and y / z; ``camera_to_world`` (4, 4, 4), and its rotations as ``quats`` (4, 4);
     cameras as in `Cameras`; and the start, which is stored in the weights if it is a hull's:
     ``start_depth`` (4, H, W) is the argument of a tanh, ``start_opacity`` (4, H, W) and
-    ``start_color`` (4, 3, H, W) are logits.
+    ``start_color`` (4, 3, H, W) are logits; with ``hull_ways`` also the hull's ``reading``,
+    ``reading_bias`` and ``ways``.
     """
 
     rays: Tensor
@@ -66,10 +90,15 @@ class Scaffold(nn.Module):
     start_depth: Tensor
     start_opacity: Tensor
     start_color: Tensor
+    reading: Tensor
+    reading_bias: Tensor
+    ways: Tensor
 
     def __init__(self, config: ModelConfig, hull: Hull | None) -> None:
         super().__init__()
         self.size_px = config.size_px
+        self.radius, self.depth_reach = config.radius, config.depth_reach
+        self.opacity_logit_reach = config.opacity_logit_reach
         with torch.device("cpu"):  # real numbers even while the weights are built on "meta"
             cameras = canonical_four(
                 config.size_px, radius=config.radius, vertical_fov_deg=config.vertical_fov_deg
@@ -92,6 +121,25 @@ class Scaffold(nn.Module):
     def cameras(self) -> Cameras:
         """The canonical cameras front, left, right, back."""
         return Cameras(self.world_to_camera, self.K, self.size_px, self.size_px)
+
+    @property
+    def mean_opacity(self) -> Float[Tensor, "4 H W"]:
+        """Opacities at the start, in [0, 1]."""
+        reach = self.opacity_logit_reach
+        return torch.sigmoid(reach * torch.tanh(self.start_opacity / reach))
+
+    def depth_of(self, argument: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Return the camera depth (z, world units) that an argument of the tanh stands for."""
+        return self.radius + self.depth_reach * torch.tanh(argument)
+
+    def depth_argument(self, depth: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """Invert `depth_of`, as far as the tanh has a slope."""
+        return torch.atanh(((depth - self.radius) / self.depth_reach).clamp(-0.99, 0.99))
+
+    def on_rays(self, depth: Float[Tensor, "*b 4 H W"]) -> Float[Tensor, "*b 4 H W 3"]:
+        """Return the points at these depths behind their pixels, in the axes of their view."""
+        z = depth[..., None]
+        return torch.cat([self.slopes.movedim(0, -1) * z, z], dim=-1)
 
     def with_rays(self, images: Float[Tensor, "B 4 3 H W"]) -> Float[Tensor, "B 4 9 H W"]:
         """Return ``[images; R]``: each picture, and its view's Plücker rays (section 3.1)."""
@@ -119,7 +167,7 @@ def _plane_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
     view = (VIEWS, config.size_px, config.size_px)
     return {
         "start_depth": torch.zeros(view),
-        "start_opacity": _opacity_argument(torch.full(view, config.opacity_start), config),
+        "start_opacity": opacity_argument(torch.full(view, config.opacity_start), config),
         "start_color": torch.zeros(VIEWS, 3, *view[1:]),
     }
 
@@ -133,6 +181,7 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
         )
     view = (VIEWS, config.size_px, config.size_px)
     expected = {"depth": view, "opacity": view, "rgb": (VIEWS, 3, *view[1:])}
+    expected |= _ways_shapes(config)
     for name, shape in expected.items():
         if tuple(getattr(hull, name).shape) != shape:
             got = tuple(getattr(hull, name).shape)
@@ -150,16 +199,17 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
         if not bool(((value >= 0) & (value <= 1)).all()):
             low, high = float(value.min()), float(value.max())
             raise InvalidInput(f"Hull.{name} must lie in [0, 1]; got [{low:.4g}, {high:.4g}]")
-    return {
+    start = {
         "start_depth": torch.atanh(reach.clamp(-0.99, 0.99)),  # beyond, tanh has no slope left
-        "start_opacity": _opacity_argument(hull.opacity, config),
+        "start_opacity": opacity_argument(hull.opacity, config),
         "start_color": torch.logit(hull.rgb, eps=COLOR_MARGIN),
     }
+    if config.hull_ways:
+        start |= {name: getattr(hull, name) for name in _ways_shapes(config)}
+    return start
 
 
-def _opacity_argument(
-    opacity: Float[Tensor, "4 H W"], config: ModelConfig
-) -> Float[Tensor, "4 H W"]:
+def opacity_argument(opacity: Float[Tensor, "*b"], config: ModelConfig) -> Float[Tensor, "*b"]:
     """Invert the decoder's bounded logit ``reach * tanh(x / reach)``, as far as it has a slope."""
     reach = config.opacity_logit_reach
     logit = torch.logit(opacity, eps=1 / (1 + math.exp(0.9 * reach)))

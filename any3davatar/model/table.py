@@ -162,7 +162,7 @@ def _count(config: ModelConfig, *, image_head: bool, gradients: bool, recompute:
         model.to_empty(device="cpu")
         size = config.size_px
         inputs = (
-            torch.empty(1, 3, size, size),
+            torch.empty(1, config.portrait_channels, size, size),
             torch.empty(1, 6, size, size),
             torch.empty(1, *model.state_shape),
             torch.empty(1),

@@ -60,6 +60,7 @@ class TrainConfig:
         on_broken: a picture that can't be read stops the run, or its sample is left out and
             recorded.
         hull_groups: groups that the mean head is computed from, where the network starts at one.
+        ways_groups: groups that `ModelConfig.hull_ways` are computed from.
         seed: of the weights, of the order of samples, and of everything drawn for them.
         start_sha256: of the file of weights that the run begins with, in place of those of `seed`;
             empty for none.
@@ -96,12 +97,13 @@ class TrainConfig:
     target_distance_max: float = 100.0
     on_broken: OnBroken = "stop"
     hull_groups: int = 64
+    ways_groups: int = 4_000
     seed: int = 0
     start_sha256: str = ""
 
     def __post_init__(self) -> None:
         _check_types(self)
-        counts = ("views_per_sample", "batch", "total_samples", "hull_groups")
+        counts = ("views_per_sample", "batch", "total_samples", "hull_groups", "ways_groups")
         for name in (*counts, "ema_halflife_samples"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         for name in ("l2_weight", "lpips_weight", "alpha_weight", "weight_decay", "warmup_samples"):
@@ -142,10 +144,11 @@ class TrainConfig:
             "input_range_deg must lie in [0, 180]",
             self.input_range_deg,
         )
-        aligned = self.model.aligned_image or self.model.color_skip
+        model = self.model
+        aligned = model.aligned_image or model.color_skip or model.silhouette
         _require(
             not (aligned and self.input_range_deg > 0),
-            "aligned_image and color_skip take the portrait to be seen from the front: "
+            "aligned_image, color_skip and silhouette take the portrait to be seen from the front: "
             "input_range_deg must be 0 with them",
             self.input_range_deg,
         )

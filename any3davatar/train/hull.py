@@ -23,6 +23,8 @@ from any3davatar.core import Cameras, Views
 from any3davatar.core.rigs import canonical_four
 from any3davatar.io import FormatError
 from any3davatar.model import Hull
+from any3davatar.model.config import ModelConfig
+from any3davatar.model.scaffold import no_ways
 from any3davatar.train.config import TrainConfig
 from any3davatar.train.samples import POSE_TOLERANCE, canonical_indices, read_framed
 
@@ -55,7 +57,7 @@ def mean_hull(
     """
     count = min(config.hull_groups, len(groups))
     chosen = [groups[i * len(groups) // count] for i in range(count)]
-    first = _readable(chosen, config, lambda group: group.capture())
+    first = read_each(chosen, config, lambda group: group.capture())
     poses = _shared_poses(first, config)
 
     def see(group: GroupEntry) -> _Seen:
@@ -63,7 +65,7 @@ def mean_hull(
             on_group()
         return _see(group.capture(), poses, config)
 
-    seen = _readable(chosen, config, see)
+    seen = read_each(chosen, config, see)
     opacity = torch.stack([one.canonical.alpha for one in seen]).mean(0)  # (4, 1, H, W)
     color = torch.stack([one.canonical.rgb for one in seen]).mean(0)
     silhouettes = torch.stack([one.silhouettes for one in seen]).mean(0)  # (V, 1, 2 H, 2 W)
@@ -74,6 +76,7 @@ def mean_hull(
         depth=depth,
         opacity=torch.where(within, coverage, coverage.minimum(share)).clamp_min(SHARE_MIN),
         rgb=(color / opacity.clamp_min(1e-3)).clamp(0, 1),
+        **no_ways(config.model),
     )
 
 
@@ -90,17 +93,24 @@ def _see(capture: HeadCapture, poses: Float[Tensor, "V 4 4"], config: TrainConfi
     model = config.model
     at = _matches(capture, poses).float().argmax(dim=1).tolist()
     black = torch.zeros(3)  # adds nothing to a sum of premultiplied colours
-    # Silhouettes whole: a crop does not say what is beside it.
-    whole, cameras = read_framed(
-        capture, at, black, size_px=2 * model.size_px, vertical_fov_deg=WHOLE_FOV_DEG
-    )
+    silhouettes, cameras = read_whole(capture, at, size_px=2 * model.size_px)
     canonical, _ = read_framed(
         capture, at[:4], black, size_px=model.size_px, vertical_fov_deg=model.vertical_fov_deg
     )
-    return _Seen(whole.alpha, cameras, canonical)
+    return _Seen(silhouettes, cameras, canonical)
 
 
-def _readable(
+def read_whole(
+    capture: HeadCapture, indices: Sequence[int], *, size_px: int
+) -> tuple[Float[Tensor, "V 1 _ _"], Cameras]:
+    """Read silhouettes whole: a crop does not say what is beside it."""
+    views, cameras = read_framed(
+        capture, indices, torch.zeros(3), size_px=size_px, vertical_fov_deg=WHOLE_FOV_DEG
+    )
+    return views.alpha, cameras
+
+
+def read_each(
     groups: Sequence[GroupEntry], config: TrainConfig, read: Callable[[GroupEntry], Read]
 ) -> list[Read]:
     """Read something of each group; those that can't be read stop the run or are left out."""
@@ -152,11 +162,23 @@ def nested_hull(
         the ray, in [0, 1].
     """
     model = config.model
-    reach = REACH_USED * model.depth_reach
-    depths = torch.linspace(model.radius - reach, model.radius + reach, RAY_STEPS)
     canonical = canonical_four(
         model.size_px, radius=model.radius, vertical_fov_deg=model.vertical_fov_deg
     )
+    return carve(alpha, cameras, canonical, model, steps=RAY_STEPS)
+
+
+def carve(
+    alpha: Float[Tensor, "V 1 Hs Ws"],
+    cameras: Cameras,
+    canonical: Cameras,
+    model: ModelConfig,
+    *,
+    steps: int,
+) -> tuple[Float[Tensor, "4 H W"], Float[Tensor, "4 H W"]]:
+    """Do the work of `nested_hull` for given canonical cameras, with rays cut into `steps`."""
+    reach = REACH_USED * model.depth_reach
+    depths = torch.linspace(model.radius - reach, model.radius + reach, steps)
     shares = torch.stack(
         [_share(_points_at(canonical, float(depth)), alpha, cameras) for depth in depths]
     )  # (D, 4, H, W)

@@ -50,6 +50,7 @@ from any3davatar.train.pictures import (
 )
 from any3davatar.train.samples import HeadSamples, Skipped, TrainBatch
 from any3davatar.train.schedule import ema_decay, learning_rate
+from any3davatar.train.ways import with_ways
 
 WEIGHTS = "weights.safetensors"  # the average, when the run is done
 
@@ -269,12 +270,29 @@ def _everywhere(fabric: Fabric, share: Share) -> tuple[Skipped, ...]:
     return tuple(skipped for part in parts for skipped in part)
 
 
-def starting_hull(config: TrainConfig, fabric: Fabric, groups: Sequence[GroupEntry]) -> Hull | None:
+def starting_hull(
+    config: TrainConfig,
+    fabric: Fabric,
+    groups: Sequence[GroupEntry],
+    on_group: Callable[[], None] | None = None,
+) -> Hull | None:
     """Return the mean head of the training set if the network needs it; one process computes."""
     if not config.model.hull_start:
         return None
-    hull = mean_hull(groups, config) if fabric.is_global_zero else None
+    hull = None
+    if fabric.is_global_zero:
+        hull = mean_hull(groups, config, on_group)
+        if config.model.hull_ways:
+            hull = with_ways(hull, groups, config, on_group)
     return fabric.broadcast(hull)
+
+
+def starting_groups(config: TrainConfig, groups: int) -> int:
+    """Return how many groups `starting_hull` looks at, each time it looks at one."""
+    if not config.model.hull_start:
+        return 0
+    ways = min(config.ways_groups, groups) if config.model.hull_ways else 0
+    return min(config.hull_groups, groups) + ways
 
 
 def train(
@@ -286,6 +304,7 @@ def train(
     data_digest: str,
     *,
     start_from: Path | None = None,
+    on_start_group: Callable[[], None] | None = None,
     on_update: Callable[[], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> int:
@@ -300,6 +319,7 @@ def train(
         data_digest: of the data; a run does not go on with other data than it began with.
         start_from: file of weights to begin with, whose SHA-256 is `config.start_sha256`; a run
             that goes on does not read it.
+        on_start_group: called after each group that the mean head is computed from, where it is.
         on_update: called after each update.
         should_stop: asked after each update; if so, a checkpoint is written and the run pauses.
 
@@ -319,7 +339,7 @@ def train(
         _check_same(stored, config, data_digest)
     start = _start(config, start_from) if stored is None else None
     known = stored is not None or start is not None
-    hull = _known_hull(config) if known else starting_hull(config, fabric, groups)
+    hull = _known_hull(config) if known else starting_hull(config, fabric, groups, on_start_group)
     trainee = make_trainee(config, machine, fabric, hull, start)
     samples = 0
     if stored is not None:

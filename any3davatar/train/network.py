@@ -34,10 +34,10 @@ class TrainingNetwork(nn.Module):
 
     def forward(
         self,
-        portrait: Float[Tensor, "B 3 H W"],
+        portrait: Float[Tensor, "B C H W"],
         portrait_rays: Float[Tensor, "B 6 H W"],
         canonical: Float[Tensor, "B 4 3 H W"],
-        noise: Float[Tensor, "B 4 C _ _"],
+        noise: Float[Tensor, "B 4 S _ _"],
         t: Float[Tensor, "B"],
     ) -> dict[str, Tensor]:
         """Return the tensors of the predicted Gaussians, and ``images`` with AVAS."""
@@ -68,7 +68,7 @@ def predict(
 
 def noise_and_time(
     model: Any3DAvatar, batch: TrainBatch, config: TrainConfig
-) -> tuple[Float[Tensor, "B 4 C _ _"], Float[Tensor, "B"]]:
+) -> tuple[Float[Tensor, "B 4 S _ _"], Float[Tensor, "B"]]:
     """Return ``g_0`` and t of each sample: functions of the seed and the sample's number."""
     noise, times = [], []
     for number in batch.numbers.tolist():

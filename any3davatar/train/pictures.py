@@ -11,6 +11,7 @@ from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.core import Cameras, Gaussians
 from any3davatar.core.rigs import angles_of
 from any3davatar.model import Any3DAvatar
+from any3davatar.model.embed import network_input
 from any3davatar.render import render
 from any3davatar.train.config import TrainConfig
 from any3davatar.train.samples import generator_of, read_framed, target_candidates
@@ -23,13 +24,13 @@ class HeldOut:
     """Heads to look at, all from about the same sides.
 
     Attributes:
-        portrait: (B, 3, H, W).
+        portrait: (B, C, H, W) as the network takes it.
         portrait_rays: (B, 6, H, W).
         truth: (B, V, 3, H, W).
         cameras: (B, V).
     """
 
-    portrait: Float[Tensor, "B 3 H W"]
+    portrait: Float[Tensor, "B C H W"]
     portrait_rays: Float[Tensor, "B 6 H W"]
     truth: Float[Tensor, "B V 3 H W"]
     cameras: Cameras
@@ -56,7 +57,7 @@ def read_held_out(
             size_px=config.model.size_px,
             vertical_fov_deg=config.model.vertical_fov_deg,
         )
-        portraits.append(views.rgb[0])
+        portraits.append(network_input(views[0], config.model))
         rays.append(found[0].plucker())
         truths.append(views.rgb[1:])
         cameras.append(found[1:].reshape(1, len(chosen)))
@@ -86,7 +87,7 @@ def predicted_views(
             for i in range(len(held_out.portrait))
         ]
     )
-    clean = torch.zeros_like(held_out.portrait)[:, None].expand(-1, 4, -1, -1, -1)
+    clean = torch.zeros_like(held_out.portrait[:, None, :3]).expand(-1, 4, -1, -1, -1)
     t = torch.zeros_like(held_out.portrait[:, 0, 0, 0])
     tensors = network(held_out.portrait, held_out.portrait_rays, clean, noise, t)
     gaussians = Gaussians(**{k: v for k, v in tensors.items() if k != "images"})
@@ -106,5 +107,5 @@ def sheet(held_out: HeldOut, ours: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, 
     rows = []
     for portrait, truth, made in zip(held_out.portrait, held_out.truth, ours, strict=True):
         for views in (truth, made):
-            rows.append(torch.cat([portrait, *views], dim=-1))
+            rows.append(torch.cat([portrait[:3], *views], dim=-1))
     return torch.cat(rows, dim=-2)

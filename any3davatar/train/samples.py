@@ -19,6 +19,7 @@ from any3davatar.core import Cameras, Views
 from any3davatar.core.framing import framed, mirrored
 from any3davatar.core.rigs import canonical_four
 from any3davatar.io import FormatError
+from any3davatar.model.embed import network_input
 from any3davatar.train.config import TrainConfig
 
 POSE_TOLERANCE = 0.02  # of a canonical camera: world units, and entries of its rotation
@@ -33,7 +34,7 @@ class TrainBatch:
         numbers: (B,) which samples of the run these are.
         present: (B,) 1 for a sample, 0 where one was left out: its place holds zeros that nothing
             may look at, so that all processes keep the same shapes.
-        portrait: (B, 3, H, W) over the background.
+        portrait: (B, C, H, W) over the background, with alpha where the network takes it.
         portrait_rays: (B, 6, H, W) Plücker rays of its camera.
         canonical: (B, 4, 3, H, W) true canonical views over the background; zeros where the
             objective does not need them.
@@ -45,7 +46,7 @@ class TrainBatch:
 
     numbers: Int[Tensor, "B"]
     present: Float[Tensor, "B"]
-    portrait: Float[Tensor, "B 3 H W"]
+    portrait: Float[Tensor, "B C H W"]
     portrait_rays: Float[Tensor, "B 6 H W"]
     canonical: Float[Tensor, "B 4 3 H W"]
     target_rgb: Float[Tensor, "B V 3 H W"]
@@ -228,7 +229,7 @@ class HeadSamples(Dataset[TrainBatch | Skipped]):
         return TrainBatch(
             numbers=torch.tensor([number]),
             present=torch.ones(1),
-            portrait=views.rgb[:1],
+            portrait=network_input(views[:1], config.model),
             portrait_rays=cameras[:1].plucker(),
             canonical=clean[None] if canonical_at else torch.zeros(1, 4, 3, size, size),
             target_rgb=views.rgb[None, first:],
@@ -273,7 +274,7 @@ def placeholder(number: int, config: TrainConfig) -> TrainBatch:
     return TrainBatch(
         numbers=torch.tensor([number]),
         present=torch.zeros(1),
-        portrait=torch.zeros(1, 3, size, size),
+        portrait=torch.zeros(1, config.model.portrait_channels, size, size),
         portrait_rays=torch.zeros(1, 6, size, size),
         canonical=torch.zeros(1, 4, 3, size, size),
         target_rgb=torch.zeros(1, views, 3, size, size),

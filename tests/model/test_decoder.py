@@ -8,11 +8,11 @@ from any3davatar.core.rotations import axis_angle_to_matrix, quaternion_to_matri
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import GaussianDecoder, activate
-from any3davatar.model.palette import own_colors
 from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.start import Start, mean_or_seen, start_of
 from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
-SKIP = replace(EXTRAS, hull_start=False)
+SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0)
 
 
 def scaffold_of(config: ModelConfig) -> Scaffold:
@@ -22,9 +22,18 @@ def scaffold_of(config: ModelConfig) -> Scaffold:
 def decode(
     raw: torch.Tensor, config: ModelConfig, portrait: torch.Tensor | None = None
 ) -> Gaussians:
-    portrait = torch.full((len(raw), 3, 16, 16), 0.5) if portrait is None else portrait
+    if portrait is None:
+        portrait = torch.full((len(raw), config.portrait_channels, 16, 16), 0.5)
     scaffold = scaffold_of(config)
-    return activate(raw, scaffold, own_colors(scaffold, portrait, config), config)
+    start = start_of(scaffold, portrait, config)
+    return activate(raw, scaffold, start, mean_or_seen(start), config)
+
+
+def plane_start() -> tuple[Scaffold, Start, torch.Tensor]:
+    """Return the paper's scaffold, its start, and grey."""
+    scaffold = Scaffold(PAPER, None)
+    start = start_of(scaffold, torch.zeros(1, 3, 16, 16), PAPER)
+    return scaffold, start, torch.zeros(1, 4, 3, 16, 16)
 
 
 def rgb(gaussians: Gaussians) -> torch.Tensor:
@@ -73,7 +82,7 @@ def test_zero_output_is_the_plane_start() -> None:
 
 
 def test_zero_output_is_the_hull_start() -> None:
-    config = replace(EXTRAS, color_skip=False)
+    config = replace(EXTRAS, color_skip=False, silhouette=False, hull_ways=0)
     gaussians = decode(torch.zeros(1, 4, 16, 16, 14), config)
     mean = hull(config)
     cameras = scaffold_of(config).cameras
@@ -120,7 +129,8 @@ def test_mirrored_outputs_give_the_mirrored_head() -> None:
     torch.testing.assert_close(turned, quaternion_to_matrix(head.quats), atol=2e-6, rtol=0)
     assert torch.equal(back(mirrored.scales), head.scales)
     assert torch.equal(back(mirrored.opacities), head.opacities)
-    assert torch.equal(back(mirrored.sh.flatten(2)), head.sh.flatten(2))
+    # The front's colours come through a float32 projection of pixel centres to themselves.
+    torch.testing.assert_close(back(mirrored.sh.flatten(2)), head.sh.flatten(2), atol=1e-4, rtol=0)
 
 
 def test_the_four_views_are_one_problem_up_to_a_turn() -> None:
@@ -141,13 +151,13 @@ def test_the_four_views_are_one_problem_up_to_a_turn() -> None:
 
 def test_each_token_decodes_to_the_pixels_of_its_own_patch() -> None:
     decoder = GaussianDecoder(PAPER)
-    scaffold, grey = Scaffold(PAPER, None), torch.zeros(1, 4, 3, 16, 16)
+    scaffold, start, grey = plane_start()
     tokens = torch.randn(1, 64, 32, generator=seeded())
     view, row, column = 2, 3, 1
     changed = tokens.clone()
     changed[:, view * 16 + row * 4 + column] += 1
-    before = decoder(tokens, scaffold, grey).opacities
-    moved = per_view(decoder(changed, scaffold, grey).opacities != before)[0]
+    before = decoder(tokens, scaffold, start, grey).opacities
+    moved = per_view(decoder(changed, scaffold, start, grey).opacities != before)[0]
     expected = torch.zeros(4, 16, 16, dtype=torch.bool)
     expected[view, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = True
     assert torch.equal(moved, expected)
@@ -155,13 +165,13 @@ def test_each_token_decodes_to_the_pixels_of_its_own_patch() -> None:
 
 def test_upsampling_ends_in_torchs_pixel_shuffle() -> None:
     decoder = GaussianDecoder(PAPER)
-    scaffold, grey = Scaffold(PAPER, None), torch.zeros(1, 4, 3, 16, 16)
+    scaffold, start, grey = plane_start()
     tokens = torch.randn(1, 64, 32, generator=seeded())
     points = decoder.mlp(decoder.upsample(tokens).unflatten(-1, (16, -1)))  # (1, 64, 16, 14)
     channels = points.unflatten(1, (4, 4, 4))[0].permute(0, 4, 3, 1, 2)  # (4, 14, 16, 4, 4)
     raw = torch.nn.functional.pixel_shuffle(channels.flatten(1, 2), 4)  # (4, 14, 16, 16)
-    expected = activate(raw.movedim(1, -1)[None], scaffold, grey, PAPER)
-    for name, tensor in decoder(tokens, scaffold, grey).tensors().items():
+    expected = activate(raw.movedim(1, -1)[None], scaffold, start, grey, PAPER)
+    for name, tensor in decoder(tokens, scaffold, start, grey).tensors().items():
         assert torch.equal(tensor, expected.tensors()[name])
 
 
@@ -169,8 +179,7 @@ def test_upsampling_ends_in_torchs_pixel_shuffle() -> None:
 def test_pixels_of_one_patch_can_differ(point_channels: int) -> None:
     decoder = GaussianDecoder(replace(PAPER, point_channels=point_channels))
     tokens = torch.randn(1, 64, 32, generator=seeded())
-    grey = torch.zeros(1, 4, 3, 16, 16)
-    patch = per_view(decoder(tokens, Scaffold(PAPER, None), grey).opacities)[0, 0, :4, :4]
+    patch = per_view(decoder(tokens, *plane_start()).opacities)[0, 0, :4, :4]
     assert len(patch.flatten().unique()) == 16
 
 

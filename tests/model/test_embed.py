@@ -32,7 +32,7 @@ def test_tokenizer_equals_a_strided_convolution() -> None:
 
 
 def test_aligned_pictures_show_the_portrait_in_front_and_mirrored_behind() -> None:
-    portrait = torch.rand(2, 3, 16, 16, generator=seeded())
+    portrait = torch.rand(2, 4, 16, 16, generator=seeded())  # with alpha
     front, left, right, back = aligned_pictures(portrait).unbind(1)
     assert torch.equal(front, 2 * portrait - 1)
     assert torch.equal(back, front.flip(-1))

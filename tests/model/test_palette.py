@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model import Any3DAvatar
-from any3davatar.model.config import ModelConfig
-from any3davatar.model.palette import Palette, own_colors
-from any3davatar.model.scaffold import Scaffold
-from tests.model.tiny import EXTRAS, hull, inputs, network, seeded
+from any3davatar.model.palette import Palette
+from any3davatar.model.start import FRONT
+from tests.model.tiny import EXTRAS, inputs, network, seeded
 
 NO_SKIP = replace(EXTRAS, color_skip=False)
 
@@ -23,10 +21,12 @@ def palette_of(model: Any3DAvatar) -> Palette:
 def test_a_plain_portrait_gives_its_one_color_wherever_the_palette_rules() -> None:
     palette = Palette(EXTRAS)
     with torch.no_grad():
-        palette.mixture[..., 0] = -50.0  # nothing of the pixels' own
+        palette.mixture[..., :2] = -50.0  # nothing of the pixels' own
     color = torch.tensor([0.8, 0.3, 0.1])
-    portrait = color[:, None, None].expand(2, 3, 16, 16)
-    own = torch.zeros(1, 4, 3, 16, 16)
+    # A head of one colour over white: what is not the head does not pale it.
+    alpha = (torch.rand(2, 1, 16, 16, generator=seeded(1)) < 0.5).float()
+    portrait = torch.cat([color[:, None, None] * alpha + (1 - alpha), alpha], dim=1)
+    own = torch.zeros(1, 2, 4, 3, 16, 16)
     context = torch.randn(2, EXTRAS.view_tokens, EXTRAS.width, generator=seeded())
     got = torch.sigmoid(palette(own, portrait, context))
     expected = color[:, None, None].expand_as(got)
@@ -35,28 +35,35 @@ def test_a_plain_portrait_gives_its_one_color_wherever_the_palette_rules() -> No
 
 def test_a_color_never_seen_before_reaches_the_back_of_the_head() -> None:
     """No weight has to know blue: a blue portrait makes a bluer back before any training."""
-    model = network(EXTRAS)
+    model = network(replace(EXTRAS, hull_ways=0))  # ways carry colours too
     portrait, rays, state, t = inputs(model, batch=1)
-    blue = torch.tensor([0.1, 0.2, 0.9])[:, None, None].expand_as(portrait)
+    blue = torch.tensor([0.1, 0.2, 0.9])[:, None, None].expand_as(portrait[:, :3])
+    red = blue.flip(-3)
 
-    def back(portrait: torch.Tensor) -> torch.Tensor:
+    def back(color: torch.Tensor) -> torch.Tensor:
+        return back_of(torch.cat([color, portrait[:, 3:]], dim=1))
+
+    def back_of(portrait: torch.Tensor) -> torch.Tensor:
         gaussians = model(portrait, rays, state, t).gaussians
         colors = sh_to_rgb(gaussians.sh, torch.zeros_like(gaussians.means))
         return colors.unflatten(1, (4, 16, 16))[0, 3].mean((0, 1))
 
     with torch.no_grad():
-        change = back(blue) - back(blue.flip(-3))
+        change = back(blue) - back(red)
     assert float(change[2]) > 0.05
     assert float(change[0]) < -0.05
 
 
 def test_pixels_start_near_their_own_color_and_the_seen_ones_nearest() -> None:
     palette = palette_of(network(EXTRAS))
-    own_share = palette.mixture.softmax(-1)[..., 0]
-    assert bool((own_share[0] > 0.9).all())
-    assert bool(((own_share[1:] > 0.5) & (own_share[1:] < 0.9)).all())
+    mean, seen = palette.mixture.softmax(-1)[..., :2].unbind(-1)
+    assert bool((seen[FRONT] > 0.9).all())
+    assert bool((mean[1:] > 0.8).all())
     without_skip = palette_of(network(NO_SKIP)).mixture.softmax(-1)[..., 0]
-    assert bool((without_skip < 0.9).all())
+    assert bool((without_skip > 0.8).all())
+    for one_mean in (replace(EXTRAS, hull_ways=0), replace(NO_SKIP, hull_ways=0)):
+        mean = palette_of(network(one_mean)).mixture.softmax(-1)[1:, ..., 0]
+        assert bool(((mean > 0.5) & (mean < 0.8)).all())  # everybody's mean is worth less
 
 
 def test_it_is_off_in_the_papers_presets_and_then_nothing_is_left_of_it() -> None:
@@ -66,14 +73,3 @@ def test_it_is_off_in_the_papers_presets_and_then_nothing_is_left_of_it() -> Non
     model = network(replace(EXTRAS, palette_colors=0))
     assert model.palette is None
     assert not [name for name in model.state_dict() if name.startswith("palette")]
-
-
-@pytest.mark.parametrize("config", [EXTRAS, NO_SKIP])
-def test_own_colors_are_the_hulls_but_for_a_skipped_front(config: ModelConfig) -> None:
-    scaffold = Scaffold(config, hull(config))
-    portrait = torch.rand(2, 3, 16, 16, generator=seeded())
-    own = torch.sigmoid(own_colors(scaffold, portrait, config))
-    expected = hull(config).rgb.clamp(0.02, 0.98)
-    torch.testing.assert_close(own[-1, 1:], expected[1:], atol=1e-5, rtol=0)  # float32 logits
-    front = portrait[-1].clamp(0.02, 0.98) if config.color_skip else expected[0]
-    torch.testing.assert_close(own[-1, 0], front, atol=1e-5, rtol=0)

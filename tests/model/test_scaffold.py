@@ -76,4 +76,7 @@ def test_hull_is_refused(changes: dict[str, torch.Tensor], message: str) -> None
 def test_only_a_hull_is_stored_in_the_weights() -> None:
     assert set(Scaffold(PAPER, None).state_dict()) == set()
     stored = Scaffold(EXTRAS, hull(EXTRAS)).state_dict()
-    assert set(stored) == {"start_depth", "start_opacity", "start_color"}
+    start = {"start_depth", "start_opacity", "start_color"}
+    assert set(stored) == start | {"reading", "reading_bias", "ways"}
+    config = replace(EXTRAS, hull_ways=0)
+    assert set(Scaffold(config, hull(config)).state_dict()) == start

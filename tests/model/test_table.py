@@ -12,12 +12,18 @@ from tests.model.tiny import EXTRAS, PAPER, inputs, network
 PAGE = Path(__file__).parents[2] / "docs" / "model.md"
 
 
+def seen_channels(c: ModelConfig) -> tuple[int, int]:
+    """Return what tokenizers see at a pixel: portrait and rays; the state and what is beside."""
+    beside = c.portrait_channels * c.aligned_image + 4 * (c.hull_ways > 0)
+    return 6 + c.portrait_channels, 9 + beside
+
+
 def forward_flops(c: ModelConfig) -> int:
     """Return the closed form of a visit: two operations for each multiply-add of a product."""
     d, p2 = c.width, c.patch_px**2
     view, sequence, points = c.view_tokens, c.tokens, c.gaussians
-    state = 9 + 3 * c.aligned_image
-    tokenizers = view * (9 * p2 * d + d * d) + 4 * view * (state * p2 * d + d * d)
+    image, state = seen_channels(c)
+    tokenizers = view * (image * p2 * d + d * d) + 4 * view * (state * p2 * d + d * d)
     condition = 256 * d + d * d + 2 * d * d * c.pooled_portrait
     block = sequence * (4 + 2 * c.mlp_ratio) * d * d + 2 * sequence**2 * d + 6 * d * d
     final = 2 * d * d
@@ -26,7 +32,11 @@ def forward_flops(c: ModelConfig) -> int:
     decoder += points * (c.point_channels * h + (h and h * 14))
     to_world = points * 9
     palette = c.palette_colors * (view * d + view * 3 + points * 3)
-    return 2 * (tokenizers + condition + c.blocks * block + final + decoder + to_world + palette)
+    palette += points * 2 * 3 if c.palette_colors else 0  # own colours: the mean's, the portrait's
+    looked_at = 3 * points * 9 if c.color_skip or c.silhouette else 0  # to the world, and projected
+    follows = c.hull_ways * (c.hull_features + 4 * 5 * (c.size_px // 2) ** 2)
+    start = palette + looked_at + follows
+    return 2 * (tokenizers + condition + c.blocks * block + final + decoder + to_world + start)
 
 
 def parameters(c: ModelConfig) -> int:
@@ -35,7 +45,8 @@ def parameters(c: ModelConfig) -> int:
     def linear(inputs: int, outputs: int) -> int:
         return (inputs + 1) * outputs
 
-    tokenizers = linear(9 * p2, d) + linear((9 + 3 * c.aligned_image) * p2, d) + 2 * linear(d, d)
+    image, state = seen_channels(c)
+    tokenizers = linear(image * p2, d) + linear(state * p2, d) + 2 * linear(d, d)
     positions = c.tokens * d * c.learned_positions
     condition = linear(256, d) + linear(d, d) + 2 * linear(d, d) * c.pooled_portrait
     mlp = linear(d, c.mlp_ratio * d) + linear(c.mlp_ratio * d, d)
@@ -43,7 +54,7 @@ def parameters(c: ModelConfig) -> int:
     decoder = linear(d, p2 * (channels or 14))
     decoder += linear(channels, h) + linear(h, 14) if channels else 0
     colors = c.palette_colors
-    mixture = c.gaussians * (1 + colors)
+    mixture = c.gaussians * (1 + c.color_skip + colors)
     palette = linear(d, colors) + colors * c.view_tokens + mixture if colors else 0
     around = tokenizers + positions + condition + palette
     return around + c.blocks * block + linear(d, 2 * d) + decoder

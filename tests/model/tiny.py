@@ -19,6 +19,8 @@ EXTRAS = replace(
     color_skip=True,
     pooled_portrait=True,
     palette_colors=3,
+    silhouette=True,
+    hull_ways=2,
 )
 
 
@@ -33,7 +35,18 @@ def hull(config: ModelConfig, seed: int = 0) -> Hull:
         depth=config.radius + bend,
         opacity=torch.rand(view, generator=generator),
         rgb=torch.rand(4, 3, *view[1:], generator=generator),
+        **ways(config, generator),
     )
+
+
+def ways(config: ModelConfig, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Return ways that change every channel of every view by about a tenth of its range."""
+    count, side = config.hull_ways, config.size_px // 2
+    return {
+        "reading": 0.1 * torch.randn(count, config.hull_features, generator=generator),
+        "reading_bias": 0.1 * torch.randn(count, generator=generator),
+        "ways": 0.1 * torch.randn(count, 4, 5, side, side, generator=generator),
+    }
 
 
 def network(
@@ -62,7 +75,7 @@ def inputs(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return portrait, its rays from the front camera, a start state and times in (0, 1)."""
     size, generator = model.config.size_px, seeded(seed)
-    portrait = torch.rand(batch, 3, size, size, generator=generator)
+    portrait = torch.rand(batch, model.config.portrait_channels, size, size, generator=generator)
     rays = model.canonical.plucker()[:1].expand(batch, -1, -1, -1)
     state = model.start_state(batch, generator)
     return portrait, rays, state, torch.rand(batch, generator=generator)

@@ -1,0 +1,118 @@
+"""How the mean head follows a portrait is what a linear regression over the training set says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from any3davatar.anyhead.readers import GroupEntry
+from any3davatar.model import Hull
+from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.start import features, start_of
+from any3davatar.render import render
+from any3davatar.train import ways
+from any3davatar.train.hull import mean_hull
+from any3davatar.train.ways import RIDGE, fitted
+from tests.model.tiny import hull
+from tests.train.test_hull import CANONICAL, WHITE
+from tests.train.tiny_run import BEANS, CONFIG, bean
+
+MODEL = CONFIG.model
+
+
+def test_regression_equals_numpy_on_stacked_rows() -> None:
+    """Ridge regression is least squares with rows of sqrt(ridge) below; all ranks kept."""
+    config = replace(MODEL, hull_ways=MODEL.hull_features)
+    generator = torch.Generator().manual_seed(0)
+    read = torch.randn(60, config.hull_features, generator=generator)
+    change = 0.05 * torch.randn(60, 4, 5, 8, 8, generator=generator)
+    got = fitted(hull(config), read, change.clone(), config)
+    change[:, 0, [0, 2, 3, 4]] = 0  # the portrait itself shows them
+    x = (read - read.mean(0)).double().numpy()
+    y = (change - change.mean(0)).flatten(1).double().numpy()
+    rows = np.vstack([x, np.sqrt(RIDGE) * np.eye(x.shape[1])])
+    weights = np.linalg.lstsq(rows, np.vstack([y, np.zeros((x.shape[1], y.shape[1]))]))[0]
+    amounts = read @ got.reading.mT + got.reading_bias
+    ours = torch.einsum("nr,rvchw->nvchw", amounts, got.ways).flatten(1)
+    # float32 sums of 60 products of values of 3 and 0.05
+    torch.testing.assert_close(ours, torch.from_numpy(x @ weights).float(), atol=2e-5, rtol=0)
+
+
+def test_a_lower_rank_keeps_the_directions_that_explain_most() -> None:
+    generator = torch.Generator().manual_seed(1)
+    config = replace(MODEL, hull_ways=2)
+    read = torch.randn(500, config.hull_features, generator=generator)
+    true = torch.randn(3, 4, 5, 8, 8, generator=generator)
+    true[:, 0, [0, 2, 3, 4]] = 0
+    true[:, :, 1] *= config.depth_reach
+    strength = torch.tensor([1.0, 0.5, 0.1])
+    change = torch.einsum("nr,r,rvchw->nvchw", read[:, :3], strength, true)
+    got = fitted(hull(config), read, change.clone(), config)
+    amounts = read @ got.reading.mT + got.reading_bias
+    left = change - torch.einsum("nr,rvchw->nvchw", amounts, got.ways)
+    share = float((left - left.mean(0)).square().sum() / (change - change.mean(0)).square().sum())
+    weakest = 0.1**2 / (1 + 0.5**2 + 0.1**2)
+    assert 0.5 * weakest < share < 1.5 * weakest
+
+
+def test_a_set_that_never_changes_has_no_ways_and_its_own_mean() -> None:
+    mean = hull(MODEL)
+    change = torch.full((6, 4, 5, 8, 8), 0.01)
+    read = torch.randn(6, MODEL.hull_features, generator=torch.Generator().manual_seed(2))
+    got = fitted(mean, read, change, MODEL)
+    amounts = read @ got.reading.mT + got.reading_bias
+    assert float((amounts[:, :, None] * got.ways.flatten(1)).abs().max()) < 1e-5
+    torch.testing.assert_close(got.rgb[1:], (mean.rgb[1:] + 0.01).clamp(0, 1))
+    assert torch.equal(got.rgb[0], mean.rgb[0])
+
+
+def test_a_head_that_follows_is_near_every_head_of_its_set(
+    beans: tuple[GroupEntry, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a penalty four heads lie on three ways exactly, so each portrait finds its head."""
+    monkeypatch.setattr(ways, "RIDGE", 1e-6)
+    config = replace(CONFIG, model=replace(MODEL, hull_ways=3), flip=False)
+    mean = mean_hull(beans, config)
+    seen: list[int] = []
+    follows = ways.with_ways(mean, beans, config, on_group=lambda: seen.append(1))
+    assert len(seen) == BEANS
+    truth = [render(bean(i), CANONICAL, WHITE) for i in range(BEANS)]
+    portraits = torch.stack([torch.cat([view.rgb[0], view.alpha[0]]) for view in truth])
+    covered = torch.stack([view.alpha for view in truth])[:, 1:, 0] > 0.98
+    colors = torch.stack([view.rgb for view in truth])[:, 1:]
+    depth = torch.stack([view.depth[:, 0] for view in truth if view.depth is not None])[:, 1:]
+
+    def errors(given: Hull) -> tuple[float, float]:
+        """Return squared errors of colour and depth where the heads are, but for the front."""
+        scaffold = Scaffold(config.model, given)
+        start = start_of(scaffold, portraits, config.model)
+        rgb = (start.color[:, 0, 1:].sigmoid() - colors).square().mean(2)
+        z = (scaffold.depth_of(start.depth)[:, 1:] - depth).square()
+        return float(rgb[covered].mean()), float(z[covered].mean())
+
+    before, after = errors(mean), errors(follows)
+    assert after[0] < 0.5 * before[0]
+    assert after[1] < before[1]  # a hull of silhouettes lies outside the surface for both
+
+
+def test_mirror_images_make_the_ways_symmetric(beans: tuple[GroupEntry, ...]) -> None:
+    """With flip, a mirrored portrait is followed by the mirrored change."""
+    mean = mean_hull(beans, CONFIG)
+    mirror = [0, 2, 1, 3]
+    even = replace(
+        mean,
+        depth=(mean.depth + mean.depth[mirror].flip(-1)) / 2,
+        opacity=(mean.opacity + mean.opacity[mirror].flip(-1)) / 2,
+        rgb=(mean.rgb + mean.rgb[mirror].flip(-1)) / 2,
+    )
+    got = ways.with_ways(even, beans, CONFIG)
+    portrait = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+
+    def change(portrait: torch.Tensor) -> torch.Tensor:
+        amounts = features(portrait) @ got.reading.mT + got.reading_bias
+        return torch.einsum("nr,rvchw->nvchw", amounts, got.ways)
+
+    mirrored = change(portrait.flip(-1))[:, mirror].flip(-1)
+    # float32 regression on eight heads
+    torch.testing.assert_close(mirrored, change(portrait), atol=1e-3, rtol=0)
