@@ -39,7 +39,7 @@ from a3d_bench.report.formats import to_markdown
 from a3d_bench.report.pictures import RGB, read_over
 from a3d_bench.report.results import Results, read_results
 from a3d_bench.statistics import Interval, clustered_interval, subject_means
-from a3d_bench.store import CaptureRow, RunFolder
+from a3d_bench.store import RunFolder
 from a3d_bench.tables import NOTHING, Cell, Heading, Row, Table, seconds_text
 from a3d_bench.timing import timings
 from any3davatar.train.config import (
@@ -591,7 +591,7 @@ def wall(results: Results, columns: Sequence[tuple[str, str]], path: Path) -> No
     shown = [
         (capture, view)
         for capture in results.captures[:SHOWN_HEADS]
-        for view in (nearest_view(capture, azimuth) for azimuth in SHOWN_AZIMUTHS_DEG)
+        for view in (capture.nearest_view(azimuth) for azimuth in SHOWN_AZIMUTHS_DEG)
     ]
     pictures = [
         [
@@ -605,17 +605,6 @@ def wall(results: Results, columns: Sequence[tuple[str, str]], path: Path) -> No
     ]
     labels = [f"{capture.views[view].azimuth_deg:z.0f}°" for capture, view in shown]
     mosaic(["truth", *(heading for heading, _ in columns)], labels, pictures).save(path)
-
-
-def nearest_view(capture: CaptureRow, azimuth_deg: float) -> int:
-    """Return the level view that stands nearest to an azimuth."""
-
-    def away(index: int) -> float:
-        view = capture.views[index]
-        turn = abs((view.azimuth_deg - azimuth_deg + 180) % 360 - 180)
-        return turn + abs(view.elevation_deg)
-
-    return min(range(len(capture.views)), key=away)
 
 
 def mosaic(

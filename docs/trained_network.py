@@ -16,7 +16,7 @@ from PIL import Image
 
 from a3d_bench.report.formats import to_markdown
 from a3d_bench.report.results import Results, read_results
-from a3d_bench.store import CaptureRow, RunFolder
+from a3d_bench.store import RunFolder
 from a3d_bench.tables import main_tables, strata_tables
 from any3davatar.core.images import composite
 from any3davatar.io import read_png
@@ -86,7 +86,7 @@ def sheet(results: Results) -> Image.Image:
     """Return some heads from some sides: the truth above what the network makes of the portrait."""
     rows = []
     for capture in results.captures[:HEADS_SHOWN]:
-        views = [nearest(capture, azimuth) for azimuth in AZIMUTHS_DEG]
+        views = [capture.nearest_view(azimuth) for azimuth in AZIMUTHS_DEG]
         files = results.files[METHOD]
         paths = (
             [files.run.truth_path(capture.slug, view) for view in views],
@@ -100,17 +100,6 @@ def sheet(results: Results) -> Image.Image:
     return Image.fromarray(pixels.numpy()).resize(
         (width * ENLARGED, height * ENLARGED), Image.Resampling.BICUBIC
     )
-
-
-def nearest(capture: CaptureRow, azimuth_deg: float) -> int:
-    """Return the view nearest to an azimuth at the height of the eyes."""
-
-    def away(view: int) -> float:
-        row = capture.views[view]
-        turn = abs((row.azimuth_deg - azimuth_deg + 180) % 360 - 180)
-        return turn + abs(row.elevation_deg)
-
-    return min(range(len(capture.views)), key=away)
 
 
 def strip(paths: Iterable[Path]) -> torch.Tensor:

@@ -76,6 +76,16 @@ class CaptureRow:
     notes: Mapping[str, str]
     views: tuple[ViewRow, ...]
 
+    def nearest_view(self, azimuth_deg: float) -> int:
+        """Return the index of the view that stands nearest to an azimuth, preferring level ones."""
+
+        def away(index: int) -> float:
+            view = self.views[index]
+            turn = abs((view.azimuth_deg - azimuth_deg + 180) % 360 - 180)
+            return turn + abs(view.elevation_deg)
+
+        return min(range(len(self.views)), key=away)
+
 
 class RunFolder:
     """A run on disk.

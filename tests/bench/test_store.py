@@ -111,3 +111,10 @@ def test_what_is_no_run_or_damaged_is_refused_with_words(tmp_path: Path) -> None
     (folder / "prediction.json").write_text('{"method": "m"}')
     with pytest.raises(BenchError, match="not a prediction of this version"):
         run.prediction("m", "set+a")
+
+
+def test_the_view_nearest_to_an_azimuth_turns_the_short_way_and_prefers_level_ones() -> None:
+    angles = ((0.0, 0.0), (90.0, 20.0), (95.0, 0.0), (-170.0, 0.0))
+    views = tuple(ViewRow(f"{i}", *each, "side", "aa") for i, each in enumerate(angles))
+    row = replace(capture_row(), views=views)
+    assert [row.nearest_view(azimuth) for azimuth in (5.0, 90.0, 180.0, 350.0)] == [0, 2, 3, 0]
