@@ -6,6 +6,7 @@ import torch
 from any3davatar.core import Gaussians
 from any3davatar.core.rigs import turntable
 from any3davatar.model.config import ModelConfig
+from any3davatar.model.embed import network_input
 from any3davatar.render import render
 from any3davatar.sampling import diffuse, one_step
 from tests.model.tiny import EXTRAS, PAPER, network, seeded
@@ -29,11 +30,12 @@ def ball() -> Gaussians:
 @pytest.mark.parametrize("config", [PAPER, EXTRAS])
 def test_a_few_steps_learn_one_head(config: ModelConfig) -> None:
     model, head, generator = network(config, image_head=True), ball(), seeded(1)
-    canonical = render(head, model.canonical, WHITE).rgb[None]  # (1, 4, 3, H, W)
+    views = render(head, model.canonical, WHITE)
+    canonical = views.rgb[None]  # (1, 4, 3, H, W)
     ring = turntable(8, size_px=16, vertical_fov_deg=config.vertical_fov_deg)
     seen, unseen = ring[[1, 3, 5, 7]], ring[[0, 2, 4, 6]]
     targets, expected = render(head, seen, WHITE).rgb[None], render(head, unseen, WHITE).rgb
-    portrait, rays = canonical[:, 0], model.canonical.plucker()[:1]
+    portrait, rays = network_input(views[:1], config), model.canonical.plucker()[:1]
 
     def error() -> float:
         heads = one_step(model, portrait, rays, generator=seeded(2))
@@ -51,7 +53,9 @@ def test_a_few_steps_learn_one_head(config: ModelConfig) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert error() < 0.25 * before  # other views than trained on, other noise; 0.15 when written
+    # Other views than trained on, other noise. 0.15 and 0.32 when written: a random hull, along
+    # random ways, is a worse start than planes.
+    assert error() < 0.4 * before
     with torch.no_grad():
         state, t = model.start_state(1, seeded(2)), torch.zeros(1)
         images = model(portrait, rays, state, t, decode_images=True).images
