@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from any3davatar.model.config import VIEWS, ModelConfig
+from any3davatar.model.embed import RGB
 from any3davatar.model.scaffold import COLOR_MARGIN
-from any3davatar.model.start import RGB
 
 OWN_SHARE = 2.0  # logit of a pixel's own start beside zeros for the palette: 48 % with 8 colours
 OWN_SHARE_FOLLOWING = 4.0  # where the start follows the portrait: 86 %

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from any3davatar.model.config import VIEWS, ModelConfig
+from any3davatar.model.embed import RGB
 from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold, opacity_argument
 
-RGB = 3
 SOLID = 0.98  # alpha of a pixel that shows nothing of the background
 OUTLINE_PX = 5
 LEAST_COVERED = 0.05  # of a cell, below which its colour fades to black

@@ -29,6 +29,7 @@ from any3davatar.train.config import TrainConfig
 from any3davatar.train.samples import POSE_TOLERANCE, canonical_indices, read_framed
 
 Read = TypeVar("Read")
+Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
 COVERED = 0.5
@@ -55,8 +56,7 @@ def mean_hull(
         DataError: a group lacks a canonical view; or a file can't be read, and ``on_broken`` is
             ``"stop"``. With ``"skip"`` its group is left out of the mean, and a warning says so.
     """
-    count = min(config.hull_groups, len(groups))
-    chosen = [groups[i * len(groups) // count] for i in range(count)]
+    chosen = evenly(groups, config.hull_groups)
     first = read_each(chosen, config, lambda group: group.capture())
     poses = _shared_poses(first, config)
 
@@ -108,6 +108,12 @@ def read_whole(
         capture, indices, torch.zeros(3), size_px=size_px, vertical_fov_deg=WHOLE_FOV_DEG
     )
     return views.alpha, cameras
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Return `count` of the items, spread over them in their order, or all where they are fewer."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def read_each(

@@ -9,7 +9,7 @@ from any3davatar.core.cameras import Cameras
 from any3davatar.core.rigs import canonical_four, orbit
 from any3davatar.model import Any3DAvatar
 from any3davatar.render import render
-from any3davatar.train.hull import mean_hull, nested_hull
+from any3davatar.train.hull import evenly, mean_hull, nested_hull
 from tests.train.tiny_run import BEANS, CONFIG, bean
 
 Beans = tuple[GroupEntry, ...]
@@ -119,3 +119,9 @@ def test_a_network_starts_with_the_mean_heads_looks_from_every_side(beans: Beans
     with_hull = distance(Any3DAvatar(MODEL, hull=hull))
     without = distance(Any3DAvatar(replace(MODEL, hull_start=False, hull_ways=0)))
     assert with_hull < 0.5 * without
+
+
+def test_a_few_are_spread_over_all_of_them() -> None:
+    assert evenly(range(76), 12) == [0, 6, 12, 19, 25, 31, 38, 44, 50, 57, 63, 69]
+    assert evenly(range(3), 12) == [0, 1, 2]
+    assert evenly([], 12) == []
