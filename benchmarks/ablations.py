@@ -103,10 +103,11 @@ PAPER_CONDITIONING = (
     "model.palette_colors=0",
     "model.silhouette=false",
     "model.hull_ways=0",
+    "model.hull_waves=0",
     "alpha_weight=0",
 )
-NO_SILHOUETTE = ("model.hull_ways=0", "model.silhouette=false")
-NO_HULL = ("model.hull_ways=0", "model.hull_start=false")
+NO_SILHOUETTE = ("model.hull_ways=0", "model.hull_waves=0", "model.silhouette=false")
+NO_HULL = ("model.hull_ways=0", "model.hull_waves=0", "model.hull_start=false")
 LATENT = ("model.aligned_image=false", "model.noise=latent")
 
 ARMS: Mapping[str, Arm] = {
@@ -119,7 +120,14 @@ ARMS: Mapping[str, Arm] = {
         Arm("no-aligned-image", "the reference of noise-latent", ("model.aligned_image=false",)),
         Arm("noise-latent", "noise in the tokens (D.4)", LATENT, "no-aligned-image"),
         Arm("paper-conditioning", "every switch that is not the paper's off", PAPER_CONDITIONING),
-        Arm("no-ways", "starts from a mean that follows no portrait", ("model.hull_ways=0",)),
+        Arm(
+            "no-ways",
+            "starts from a mean that follows no portrait",
+            (
+                "model.hull_ways=0",
+                "model.hull_waves=0",
+            ),
+        ),
         Arm("no-silhouette", "nor knows the portrait's alpha", NO_SILHOUETTE, "no-ways"),
         Arm("no-hull", "nor starts from a mean head", NO_HULL, "no-ways"),
         Arm("no-color-skip", "no colours of the portrait in front", ("model.color_skip=false",)),

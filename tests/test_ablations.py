@@ -38,7 +38,8 @@ def test_an_arm_differs_from_its_reference_in_one_thing():
         for arm in ARMS.values()
         if len(ablations.settings_between(ARMS[arm.reference].config(), arm.config())) != 1
     }
-    assert several == {"one-step", "paper-conditioning"}  # nothing, and everything at once
+    # Nothing, everything at once, and what ways can't do without.
+    assert several == {"one-step", "paper-conditioning", "no-ways"}
 
 
 def test_paper_conditioning_turns_off_all_that_mini_adds():
@@ -47,7 +48,7 @@ def test_paper_conditioning_turns_off_all_that_mini_adds():
         field.name
         for field in fields(paper)
         if isinstance(getattr(paper, field.name), bool)
-        or field.name in ("palette_colors", "hull_ways")
+        or field.name in ("palette_colors", "hull_ways", "hull_waves")
     ]
     assert len(switches) >= 6
     for name in switches:

@@ -98,7 +98,7 @@ class Any3DAvatar(nn.Module):
         initialize_dit(self.dit, generator)
         initialize_gaussian_decoder(self.gaussian_decoder, generator)
         if self.palette is not None:
-            initialize_palette(self.palette, self.config, generator)
+            initialize_palette(self.palette, self.config, self.scaffold, generator)
         if self.image_decoder is not None:
             initialize_image_decoder(self.image_decoder, generator)
 

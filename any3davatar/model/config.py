@@ -51,6 +51,8 @@ class ModelConfig:
         hull_start: start from a mean head (`any3davatar.model.scaffold.Hull`), not from planes.
         hull_ways: ways in which that head follows the portrait, by a linear regression that the
             training set decides (`any3davatar.train.ways`); 0 starts everybody at the mean.
+        hull_waves: random Fourier features that the regression reads beside pixels, so that it can
+            bend (`any3davatar.model.start.waves`); 0 is a linear one.
         color_skip: start the front view's colours at the portrait's pixels.
         silhouette: take the portrait's alpha as a fourth channel, and start Gaussians transparent
             where it shows the background (`any3davatar.model.start.carved_opacity`).
@@ -88,6 +90,7 @@ class ModelConfig:
     palette_colors: int = 0
     silhouette: bool = False
     hull_ways: int = 0
+    hull_waves: int = 0
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -110,7 +113,7 @@ class ModelConfig:
             "image_channels must be a multiple of 4",
             self.image_channels,
         )
-        for name in ("point_channels", "palette_colors", "hull_ways"):
+        for name in ("point_channels", "palette_colors", "hull_ways", "hull_waves"):
             _require(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         _require(
             self.noise in get_args(Noise), f"noise must be one of {get_args(Noise)}", self.noise
@@ -153,6 +156,11 @@ class ModelConfig:
             "hull_ways needs hull_start and silhouette, and a size_px divisible by 8",
             (self.hull_start, self.silhouette, self.size_px),
         )
+        _require(
+            self.hull_waves % 2 == 0 and (self.hull_waves == 0 or self.hull_ways > 0),
+            "hull_waves must be even, and needs hull_ways",
+            self.hull_waves,
+        )
 
     def _check_types(self) -> None:
         for field in fields(self):
@@ -192,7 +200,7 @@ class ModelConfig:
 
     @property
     def hull_features(self) -> int:
-        """Numbers that `hull_ways` read of a portrait (`any3davatar.model.start.features`)."""
+        """Pixels that `hull_ways` read of a portrait (`any3davatar.model.start.features`)."""
         return (self.size_px // 4) ** 2 + 3 * (self.size_px // 8) ** 2
 
     @property
@@ -240,7 +248,8 @@ def _small_machine(
         pooled_portrait=True,
         palette_colors=8,
         silhouette=True,
-        hull_ways=64,
+        hull_ways=128,
+        hull_waves=1024,
     )
 
 

@@ -12,7 +12,8 @@ from any3davatar.model.decoder import GaussianDecoder
 from any3davatar.model.dit import DiT
 from any3davatar.model.embed import Conditioning, GaussianTokenizer, ImageTokenizer
 from any3davatar.model.palette import OWN_SHARE, OWN_SHARE_FOLLOWING, OWN_SHARE_SEEN, Palette
-from any3davatar.model.start import FRONT
+from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.start import FRONT, seen_from_front
 
 OUTPUT_STD = 0.01
 EMBEDDING_STD = 0.02
@@ -60,8 +61,14 @@ def initialize_gaussian_decoder(decoder: GaussianDecoder, generator: torch.Gener
     _small_output(decoder.last, generator)
 
 
-def initialize_palette(palette: Palette, config: ModelConfig, generator: torch.Generator) -> None:
-    """Start each pixel near its own colour, and the palette's colours apart from each other."""
+def initialize_palette(
+    palette: Palette, config: ModelConfig, scaffold: Scaffold, generator: torch.Generator
+) -> None:
+    """Start each pixel near its own colour, and the palette's colours apart from each other.
+
+    With ``color_skip`` all that the portrait sees starts at its pixels, whichever view it belongs
+    to: a side's own colours are a guess, and from the front a second pair of brows.
+    """
     nn.init.normal_(palette.contents.weight, std=EMBEDDING_STD, generator=generator)
     nn.init.zeros_(palette.contents.bias)
     nn.init.normal_(palette.places, std=PLACES_STD, generator=generator)
@@ -70,7 +77,9 @@ def initialize_palette(palette: Palette, config: ModelConfig, generator: torch.G
         own = OWN_SHARE_FOLLOWING if config.hull_ways else OWN_SHARE
         palette.mixture[..., 0] += own
         if config.color_skip:
-            palette.mixture[FRONT, ..., 1] += OWN_SHARE_SEEN
+            palette.mixture[seen_from_front(scaffold)] += (
+                torch.eye(palette.mixture.shape[-1])[1] * OWN_SHARE_SEEN
+            )
             palette.mixture[FRONT, ..., 0] -= own
 
 

@@ -16,7 +16,7 @@ from any3davatar.model.scaffold import COLOR_MARGIN
 
 OWN_SHARE = 2.0  # logit of a pixel's own start beside zeros for the palette: 48 % with 8 colours
 OWN_SHARE_FOLLOWING = 4.0  # where the start follows the portrait: 86 %
-OWN_SHARE_SEEN = 5.0  # the same where the own start is the portrait's pixel: 95 %
+OWN_SHARE_SEEN = 8.0  # of the portrait's pixel where the portrait sees the start: 98 % and more
 
 
 class Palette(nn.Module):

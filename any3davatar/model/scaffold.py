@@ -31,8 +31,10 @@ class Hull:
             config's reach where there is none.
         opacity: (4, H, W) in [0, 1]: mean coverage of each pixel.
         rgb: (4, 3, H, W) in [0, 1]: mean colour of each pixel where it is covered.
-        reading: (R, F) how much of each way a portrait's features say
-            (`any3davatar.model.start.features`).
+        frequencies: (M, F) of waves over a portrait's features
+            (`any3davatar.model.start.features`, `any3davatar.model.start.waves`).
+        phases: (M,) of them.
+        reading: (R, F + M) how much of each way a portrait's features and their waves say.
         reading_bias: (R,) what each way gets beside that.
         ways: (R, 4, 5, H / 2, W / 2) what a way adds to opacity, depth and colour.
     """
@@ -40,7 +42,9 @@ class Hull:
     depth: Float[Tensor, "4 H W"]
     opacity: Float[Tensor, "4 H W"]
     rgb: Float[Tensor, "4 3 H W"]
-    reading: Float[Tensor, "R F"]
+    frequencies: Float[Tensor, "M F"]
+    phases: Float[Tensor, "M"]
+    reading: Float[Tensor, "R FM"]
     reading_bias: Float[Tensor, "R"]
     ways: Float[Tensor, "R 4 5 h w"]
 
@@ -62,9 +66,11 @@ def no_ways(config: ModelConfig) -> dict[str, Tensor]:
 
 
 def _ways_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    ways, side = config.hull_ways, config.size_px // 2
+    ways, waves, side = config.hull_ways, config.hull_waves, config.size_px // 2
     return {
-        "reading": (ways, config.hull_features),
+        "frequencies": (waves, config.hull_features),
+        "phases": (waves,),
+        "reading": (ways, config.hull_features + waves),
         "reading_bias": (ways,),
         "ways": (ways, VIEWS, WAY_CHANNELS, side, side),
     }
@@ -78,7 +84,7 @@ class Scaffold(nn.Module):
     cameras as in `Cameras`; and the start, which is stored in the weights if it is a hull's:
     ``start_depth`` (4, H, W) is the argument of a tanh, ``start_opacity`` (4, H, W) and
     ``start_color`` (4, 3, H, W) are logits; with ``hull_ways`` also the hull's ``reading``,
-    ``reading_bias`` and ``ways``.
+    ``reading_bias`` and ``ways``, and with ``hull_waves`` its ``frequencies`` and ``phases``.
     """
 
     rays: Tensor
@@ -90,6 +96,8 @@ class Scaffold(nn.Module):
     start_depth: Tensor
     start_opacity: Tensor
     start_color: Tensor
+    frequencies: Tensor
+    phases: Tensor
     reading: Tensor
     reading_bias: Tensor
     ways: Tensor
@@ -205,7 +213,9 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
         "start_color": torch.logit(hull.rgb, eps=COLOR_MARGIN),
     }
     if config.hull_ways:
-        start |= {name: getattr(hull, name) for name in _ways_shapes(config)}
+        start |= {name: getattr(hull, name) for name in ("reading", "reading_bias", "ways")}
+    if config.hull_waves:
+        start |= {name: getattr(hull, name) for name in ("frequencies", "phases")}
     return start
 
 

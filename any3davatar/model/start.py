@@ -2,14 +2,15 @@
 
 A start is a bias that `D_gs` departs from. The scaffold knows the mean head's. A portrait from the
 front says more: what colour is in front of a start, and whether there is anything at all; and from
-its coarse pixels a linear regression guesses the sides and the back.
+its coarse pixels a regression guesses the sides and the back.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from any3davatar.model.config import VIEWS, ModelConfig
@@ -19,6 +20,8 @@ from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold, opacity_argument
 SOLID = 0.98  # alpha of a pixel that shows nothing of the background
 OUTLINE_PX = 5
 LEAST_COVERED = 0.05  # of a cell, below which its colour fades to black
+WAVE_HEIGHT = 10.0  # of all waves together, beside pixels in [0, 1]: the share that may bend
+SEEN_DEPTH = 0.08  # world units: 8 mm
 FRONT = 0  # the view that a portrait is taken from
 
 
@@ -42,7 +45,7 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
     """Return the start of each portrait's Gaussians, in the scaffold's precision."""
     portrait = portrait.to(scaffold.slopes.dtype)
     if config.hull_ways:
-        depth, opacity, color = _following(scaffold, portrait)
+        depth, opacity, color = _following(scaffold, portrait, config)
     else:
         depth = scaffold.start_depth[None]
         opacity = scaffold.mean_opacity[None]
@@ -72,11 +75,34 @@ def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:
     return torch.cat([F.avg_pool2d(alpha, 4).flatten(1), colors.flatten(1)], dim=1)
 
 
+def mirrored(read: Float[Tensor, "B F"], size_px: int) -> Float[Tensor, "B F"]:
+    """Return what `features` read of the mirrored portraits."""
+    across, coarse = size_px // 4, size_px // 8
+    alpha, colors = read.split([across**2, RGB * coarse**2], dim=1)
+    flipped = alpha.unflatten(1, (across, across)), colors.unflatten(1, (RGB, coarse, coarse))
+    return torch.cat([part.flip(-1).flatten(1) for part in flipped], dim=1)
+
+
+def waves(
+    read: Float[Tensor, "B F"], frequencies: Float[Tensor, "M F"], phases: Float[Tensor, "M"]
+) -> Float[Tensor, "B M"]:
+    """Return random Fourier features (Rahimi and Recht, 2007) of what `features` read.
+
+    A linear regression over them is a kernel regression, nearly: it can say something else of
+    portraits that are far from each other.
+    """
+    height = WAVE_HEIGHT * math.sqrt(2 / len(phases))
+    return height * torch.cos(read @ frequencies.mT + phases)
+
+
 def _following(
-    scaffold: Scaffold, portrait: Float[Tensor, "B 4 H W"]
+    scaffold: Scaffold, portrait: Float[Tensor, "B 4 H W"], config: ModelConfig
 ) -> tuple[Float[Tensor, "B 4 H W"], Float[Tensor, "B 4 H W"], Float[Tensor, "B 4 3 H W"]]:
     """Return arguments of depth, opacities, and logits of colour of the head that follows."""
-    amounts = features(portrait) @ scaffold.reading.mT + scaffold.reading_bias  # (B, R)
+    read = features(portrait)
+    if config.hull_waves:
+        read = torch.cat([read, waves(read, scaffold.frequencies, scaffold.phases)], dim=1)
+    amounts = read @ scaffold.reading.mT + scaffold.reading_bias  # (B, R)
     change = torch.einsum("br,rvchw->bvchw", amounts, scaffold.ways)
     change = F.interpolate(
         change.flatten(0, 1), scale_factor=2, mode="bilinear", align_corners=False
@@ -125,6 +151,18 @@ def in_front_of(
         align_corners=False,
     )
     return seen.unflatten(2, (VIEWS, scaffold.size_px)).movedim(1, 2)
+
+
+def seen_from_front(scaffold: Scaffold) -> Bool[Tensor, "4 H W"]:
+    """Return which starts of the mean head the front camera sees: no start stands before them."""
+    depth = scaffold.depth_of(scaffold.start_depth)  # (4, H, W)
+    points = scaffold.to_world(scaffold.on_rays(depth)[None])[0]  # (4, H, W, 3)
+    pixels, z = scaffold.cameras[FRONT].project(points.flatten(0, 2))
+    grid = (2 * pixels / scaffold.size_px - 1)[None, None]
+    front = F.grid_sample(
+        depth[FRONT][None, None], grid, padding_mode="border", align_corners=False
+    )
+    return (z < front.flatten() + SEEN_DEPTH).unflatten(0, depth.shape)
 
 
 def carved_opacity(

@@ -185,8 +185,10 @@ def carve(
     """Do the work of `nested_hull` for given canonical cameras, with rays cut into `steps`."""
     reach = REACH_USED * model.depth_reach
     depths = torch.linspace(model.radius - reach, model.radius + reach, steps)
-    shares = torch.stack(
-        [_share(_points_at(canonical, float(depth)), alpha, cameras) for depth in depths]
+    rays = _seen_rays(canonical, cameras)
+    shares = torch.stack([_share(rays, float(depth), alpha) for depth in depths])
+    shares = shares.unflatten(
+        1, (len(canonical), canonical.height, canonical.width)
     )  # (D, 4, H, W)
     greatest = shares.amax(dim=0)
     entered = shares >= (NARROWEST * greatest).clamp_max(COVERED)
@@ -195,19 +197,35 @@ def carve(
     return torch.where(met, depths[first], torch.full_like(greatest, model.radius)), greatest
 
 
-def _points_at(cameras: Cameras, depth: float) -> Float[Tensor, "4 H W 3"]:
-    """Return the world points at one camera depth behind every pixel."""
-    origins, directions = cameras.rays()
-    forward = cameras.world_to_camera[:, None, None, 2, :3]
-    return origins + directions * depth / (directions * forward).sum(-1, keepdim=True)
+def _seen_rays(
+    canonical: Cameras, cameras: Cameras
+) -> tuple[Float[Tensor, "V 3 N"], Float[Tensor, "V 3 N"]]:
+    """Return the canonical rays in the pictures of cameras, as homogeneous positions in [-1, 1].
+
+    A point on a ray is an affine function of its depth in its own view, and so is where it projects
+    to, up to the division: the sum of the first and of depth times the second.
+    """
+    origins, directions = canonical.rays()  # (4, H, W, 3)
+    forward = canonical.world_to_camera[:, None, None, 2, :3]
+    along = directions / (directions * forward).sum(-1, keepdim=True)
+    sides = cameras.K.new_tensor([cameras.width, cameras.height])
+    to_square = torch.diag(torch.cat([2 / sides, sides.new_ones(1)]))
+    to_square[:2, 2] = -1
+    projection = to_square @ cameras.K @ cameras.world_to_camera[..., :3, :]  # (V, 3, 4)
+    turn, shift = projection[..., :3], projection[..., 3:]
+    return turn @ origins.reshape(-1, 3).mT + shift, turn @ along.reshape(-1, 3).mT
 
 
 def _share(
-    points: Float[Tensor, "4 H W 3"], alpha: Float[Tensor, "V 1 Hs Ws"], cameras: Cameras
-) -> Float[Tensor, "4 H W"]:
-    """Return the least coverage that any camera sees at each point."""
-    pixels, depth = cameras.project(points.reshape(1, -1, 3).expand(len(cameras), -1, -1))
-    size = pixels.new_tensor([cameras.width, cameras.height])
+    rays: tuple[Float[Tensor, "V 3 N"], Float[Tensor, "V 3 N"]],
+    depth: float,
+    alpha: Float[Tensor, "V 1 Hs Ws"],
+) -> Float[Tensor, "N"]:
+    """Return the least coverage that any camera sees at one depth of each ray."""
+    start, along = rays
+    at = torch.add(start, along, alpha=depth)
+    z = at[:, 2]
+    grid = (at[:, :2] / z[:, None]).movedim(1, -1)
     # What lies outside a picture reads as 0.
-    seen = F.grid_sample(alpha, (2 * pixels / size - 1)[:, None], align_corners=False)[:, 0, 0]
-    return torch.where(depth > 0, seen, 0.0).amin(dim=0).reshape(points.shape[:-1])
+    seen = F.grid_sample(alpha, grid[:, None], align_corners=False)[:, 0, 0]
+    return torch.where(z > 0, seen, 0.0).amin(dim=0)

@@ -12,7 +12,7 @@ from any3davatar.model.scaffold import Scaffold
 from any3davatar.model.start import Start, mean_or_seen, start_of
 from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
-SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0)
+SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0, hull_waves=0)
 
 
 def scaffold_of(config: ModelConfig) -> Scaffold:
@@ -82,7 +82,7 @@ def test_zero_output_is_the_plane_start() -> None:
 
 
 def test_zero_output_is_the_hull_start() -> None:
-    config = replace(EXTRAS, color_skip=False, silhouette=False, hull_ways=0)
+    config = replace(EXTRAS, color_skip=False, silhouette=False, hull_ways=0, hull_waves=0)
     gaussians = decode(torch.zeros(1, 4, 16, 16, 14), config)
     mean = hull(config)
     cameras = scaffold_of(config).cameras

@@ -7,7 +7,7 @@ import torch
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model import Any3DAvatar
 from any3davatar.model.palette import Palette
-from any3davatar.model.start import FRONT
+from any3davatar.model.start import FRONT, seen_from_front
 from tests.model.tiny import EXTRAS, inputs, network, seeded
 
 NO_SKIP = replace(EXTRAS, color_skip=False)
@@ -35,7 +35,7 @@ def test_a_plain_portrait_gives_its_one_color_wherever_the_palette_rules() -> No
 
 def test_a_color_never_seen_before_reaches_the_back_of_the_head() -> None:
     """No weight has to know blue: a blue portrait makes a bluer back before any training."""
-    model = network(replace(EXTRAS, hull_ways=0))  # ways carry colours too
+    model = network(replace(EXTRAS, hull_ways=0, hull_waves=0))  # ways carry colours too
     portrait, rays, state, t = inputs(model, batch=1)
     blue = torch.tensor([0.1, 0.2, 0.9])[:, None, None].expand_as(portrait[:, :3])
     red = blue.flip(-3)
@@ -55,15 +55,22 @@ def test_a_color_never_seen_before_reaches_the_back_of_the_head() -> None:
 
 
 def test_pixels_start_near_their_own_color_and_the_seen_ones_nearest() -> None:
-    palette = palette_of(network(EXTRAS))
-    mean, seen = palette.mixture.softmax(-1)[..., :2].unbind(-1)
-    assert bool((seen[FRONT] > 0.9).all())
-    assert bool((mean[1:] > 0.8).all())
+    model = network(EXTRAS)
+    mean, shown = palette_of(model).mixture.softmax(-1)[..., :2].unbind(-1)
+    seen = seen_from_front(model.scaffold)
+    assert bool(seen[FRONT].all())
+    assert 0 < int(seen[1:].sum()) < seen[1:].numel()
+    assert bool((shown[seen] > 0.9).all())
+    assert bool((mean[~seen] > 0.8).all())
     without_skip = palette_of(network(NO_SKIP)).mixture.softmax(-1)[..., 0]
     assert bool((without_skip > 0.8).all())
-    for one_mean in (replace(EXTRAS, hull_ways=0), replace(NO_SKIP, hull_ways=0)):
-        mean = palette_of(network(one_mean)).mixture.softmax(-1)[1:, ..., 0]
-        assert bool(((mean > 0.5) & (mean < 0.8)).all())  # everybody's mean is worth less
+    for one_mean in (
+        replace(EXTRAS, hull_ways=0, hull_waves=0),
+        replace(NO_SKIP, hull_ways=0, hull_waves=0),
+    ):
+        mean = palette_of(network(one_mean)).mixture.softmax(-1)[..., 0]
+        own = mean[~seen] if one_mean.color_skip else mean
+        assert bool(((own > 0.5) & (own < 0.8)).all())  # everybody's mean is worth less
 
 
 def test_it_is_off_in_the_papers_presets_and_then_nothing_is_left_of_it() -> None:

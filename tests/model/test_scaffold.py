@@ -77,6 +77,6 @@ def test_only_a_hull_is_stored_in_the_weights() -> None:
     assert set(Scaffold(PAPER, None).state_dict()) == set()
     stored = Scaffold(EXTRAS, hull(EXTRAS)).state_dict()
     start = {"start_depth", "start_opacity", "start_color"}
-    assert set(stored) == start | {"reading", "reading_bias", "ways"}
-    config = replace(EXTRAS, hull_ways=0)
+    assert set(stored) == start | {"reading", "reading_bias", "ways", "frequencies", "phases"}
+    config = replace(EXTRAS, hull_ways=0, hull_waves=0)
     assert set(Scaffold(config, hull(config)).state_dict()) == start

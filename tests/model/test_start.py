@@ -9,16 +9,19 @@ from any3davatar.model.config import ModelConfig
 from any3davatar.model.scaffold import Hull, Scaffold
 from any3davatar.model.start import (
     FRONT,
+    WAVE_HEIGHT,
     features,
     in_front_of,
     mean_or_seen,
     pictures_of,
+    seen_from_front,
     solid_colors,
     start_of,
+    waves,
 )
 from tests.model.tiny import EXTRAS, hull, seeded
 
-MEAN = replace(EXTRAS, hull_ways=0)
+MEAN = replace(EXTRAS, hull_ways=0, hull_waves=0)
 PLAIN = replace(MEAN, silhouette=False)
 
 
@@ -108,7 +111,7 @@ def test_the_start_follows_the_portrait_along_the_ways() -> None:
         rgb=torch.full_like(mean.rgb, 0.5),
     )
     way = torch.tensor([0.2, -0.1, 0.1, -0.2, 0.05])[:, None, None].expand(1, 4, 5, 8, 8)
-    reading = torch.zeros(1, config.hull_features)
+    reading = torch.zeros(1, config.hull_features + config.hull_waves)
     reading[0, 5] = 1.0  # the silhouette's cell in row 1, column 1
     follows = replace(mean, reading=reading, reading_bias=torch.tensor([0.25]), ways=way)
     portrait = torch.ones(1, 4, 16, 16)
@@ -152,3 +155,45 @@ def test_ways_need_what_they_read() -> None:
     for changes in ({"silhouette": False}, {"hull_start": False}, {"size_px": 20}):
         with pytest.raises(InvalidInput, match="hull_ways needs hull_start and silhouette, and a"):
             replace(EXTRAS, **changes)
+    for changes in ({"hull_waves": 5}, {"hull_ways": 0}):
+        with pytest.raises(InvalidInput, match="hull_waves must be even, and needs hull_ways; got"):
+            replace(EXTRAS, **changes)
+
+
+def test_the_front_camera_sees_the_half_of_a_ball_that_faces_it() -> None:
+    """A point of a ball is seen exactly where its normal points towards the camera."""
+    radius = 0.6
+    view = replace(EXTRAS, size_px=64)
+    scaffold = scaffold_of(view)
+    origins, directions = scaffold.cameras.rays()
+    middle = (origins * directions).sum(-1)
+    gap = middle.square() - origins.square().sum(-1) + radius**2
+    hits = gap > 0
+    points = origins + directions * (-middle - gap.clamp_min(0).sqrt())[..., None]
+    forward = scaffold.cameras.world_to_camera[:, None, None, 2, :3]
+    behind = view.radius + 0.9 * view.depth_reach
+    depth = torch.where(hits, ((points - origins) * forward).sum(-1), behind)
+    ball = Scaffold(view, replace(hull(view), depth=depth))
+    seen = seen_from_front(ball)
+    facing = (points * (origins[FRONT, 0, 0] - points)).sum(-1) / points.norm(dim=-1)
+    # In world units: a start counts as seen up to 0.08 behind what is in front of it.
+    clear = hits & (facing > 0.6)
+    hidden = hits & (facing < -0.9)
+    assert int(clear[1:3].sum()) > 500
+    assert int(hidden.sum()) > 500
+    assert bool(seen[clear].all())
+    assert not bool(seen[hidden].any())
+
+
+def test_waves_make_a_gaussian_kernel() -> None:
+    """The product of two portraits' waves depends on their distance alone."""
+    generator = seeded(2)
+    apart = torch.linspace(0, 3, 7)
+    read = torch.randn(1, 28, generator=generator) + torch.zeros(7, 1)
+    read[:, 4] += apart
+    frequencies = torch.randn(20_000, 28, generator=generator)
+    phases = 6.283185 * torch.rand(20_000, generator=generator)
+    got = waves(read, frequencies, phases)
+    kernel = (got @ got[0]) / WAVE_HEIGHT**2
+    # a mean of 20,000 products with a standard deviation of at most 1
+    torch.testing.assert_close(kernel, torch.exp(-apart.square() / 2), atol=0.03, rtol=0)

@@ -21,6 +21,7 @@ EXTRAS = replace(
     palette_colors=3,
     silhouette=True,
     hull_ways=2,
+    hull_waves=4,
 )
 
 
@@ -41,9 +42,12 @@ def hull(config: ModelConfig, seed: int = 0) -> Hull:
 
 def ways(config: ModelConfig, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Return ways that change every channel of every view by about a tenth of its range."""
-    count, side = config.hull_ways, config.size_px // 2
+    count, waves, side = config.hull_ways, config.hull_waves, config.size_px // 2
+    width = config.hull_features + waves
     return {
-        "reading": 0.1 * torch.randn(count, config.hull_features, generator=generator),
+        "frequencies": torch.randn(waves, config.hull_features, generator=generator),
+        "phases": torch.randn(waves, generator=generator),
+        "reading": 0.1 * torch.randn(count, width, generator=generator),
         "reading_bias": 0.1 * torch.randn(count, generator=generator),
         "ways": 0.1 * torch.randn(count, 4, 5, side, side, generator=generator),
     }

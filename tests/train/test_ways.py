@@ -1,5 +1,6 @@
 """How the mean head follows a portrait is what a linear regression over the training set says."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,11 @@ import torch
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Hull
 from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import features, start_of
+from any3davatar.model.start import WAVE_HEIGHT, features, start_of, waves
 from any3davatar.render import render
 from any3davatar.train import ways
 from any3davatar.train.hull import mean_hull
-from any3davatar.train.ways import RIDGE, fitted
+from any3davatar.train.ways import RIDGE, WAVE_LENGTH, fitted, random_waves
 from tests.model.tiny import hull
 from tests.train.test_hull import CANONICAL, WHITE
 from tests.train.tiny_run import BEANS, CONFIG, bean
@@ -21,9 +22,14 @@ from tests.train.tiny_run import BEANS, CONFIG, bean
 MODEL = CONFIG.model
 
 
+def amounts_of(read: torch.Tensor, given: Hull) -> torch.Tensor:
+    waving = waves(read, given.frequencies, given.phases)
+    return torch.cat([read, waving], dim=1) @ given.reading.mT + given.reading_bias
+
+
 def test_regression_equals_numpy_on_stacked_rows() -> None:
     """Ridge regression is least squares with rows of sqrt(ridge) below; all ranks kept."""
-    config = replace(MODEL, hull_ways=MODEL.hull_features)
+    config = replace(MODEL, hull_ways=MODEL.hull_features, hull_waves=0)
     generator = torch.Generator().manual_seed(0)
     read = torch.randn(60, config.hull_features, generator=generator)
     change = 0.05 * torch.randn(60, 4, 5, 8, 8, generator=generator)
@@ -41,7 +47,7 @@ def test_regression_equals_numpy_on_stacked_rows() -> None:
 
 def test_a_lower_rank_keeps_the_directions_that_explain_most() -> None:
     generator = torch.Generator().manual_seed(1)
-    config = replace(MODEL, hull_ways=2)
+    config = replace(MODEL, hull_ways=2, hull_waves=0)
     read = torch.randn(500, config.hull_features, generator=generator)
     true = torch.randn(3, 4, 5, 8, 8, generator=generator)
     true[:, 0, [0, 2, 3, 4]] = 0
@@ -56,12 +62,44 @@ def test_a_lower_rank_keeps_the_directions_that_explain_most() -> None:
     assert 0.5 * weakest < share < 1.5 * weakest
 
 
+def test_waves_read_what_no_line_can() -> None:
+    """The product of two features' signs is zero for every linear regression."""
+    generator = torch.Generator().manual_seed(4)
+    signs = torch.randint(0, 2, (800, 2), generator=generator) * 2.0 - 1
+    read = 0.05 * torch.randn(800, MODEL.hull_features, generator=generator)
+    read[:, :2] += signs
+    change = torch.zeros(800, 4, 5, 8, 8)
+    change[:, 1:] = 0.1 * signs.prod(1)[:, None, None, None, None]
+    left = {}
+    for count in (0, 256):
+        config = replace(MODEL, hull_ways=3, hull_waves=count)
+        got = fitted(hull(config), read[:400], change[:400].clone(), config)
+        unseen = read[400:]
+        amounts = amounts_of(unseen, got) if count else unseen @ got.reading.mT + got.reading_bias
+        guess = torch.einsum("nr,rvchw->nvchw", amounts, got.ways)
+        left[count] = float((change[400:] - guess)[:, 1:].square().mean()) / 0.1**2
+    assert left[0] > 0.9
+    assert left[256] < 0.1
+
+
+def test_waves_are_as_wide_as_the_set() -> None:
+    """Two portraits at the median squared distance have a kernel of exp(-1 / WAVE_LENGTH)."""
+    read = torch.randn(300, 28, generator=torch.Generator().manual_seed(5))
+    typical = float(torch.pdist(read).square().median())
+    pair = torch.zeros(2, 28)
+    for scale in (1.0, 7.0):
+        pair[1, 3] = scale * typical**0.5
+        got = waves(pair, *random_waves(scale * read, replace(MODEL, hull_waves=20_000)))
+        kernel = float(got[0] @ got[1]) / WAVE_HEIGHT**2
+        assert kernel == pytest.approx(math.exp(-1 / WAVE_LENGTH), abs=0.03)
+
+
 def test_a_set_that_never_changes_has_no_ways_and_its_own_mean() -> None:
     mean = hull(MODEL)
     change = torch.full((6, 4, 5, 8, 8), 0.01)
     read = torch.randn(6, MODEL.hull_features, generator=torch.Generator().manual_seed(2))
     got = fitted(mean, read, change, MODEL)
-    amounts = read @ got.reading.mT + got.reading_bias
+    amounts = amounts_of(read, got)
     assert float((amounts[:, :, None] * got.ways.flatten(1)).abs().max()) < 1e-5
     torch.testing.assert_close(got.rgb[1:], (mean.rgb[1:] + 0.01).clamp(0, 1))
     assert torch.equal(got.rgb[0], mean.rgb[0])
@@ -110,7 +148,7 @@ def test_mirror_images_make_the_ways_symmetric(beans: tuple[GroupEntry, ...]) ->
     portrait = torch.rand(1, 4, 16, 16, generator=torch.Generator().manual_seed(3))
 
     def change(portrait: torch.Tensor) -> torch.Tensor:
-        amounts = features(portrait) @ got.reading.mT + got.reading_bias
+        amounts = amounts_of(features(portrait), got)
         return torch.einsum("nr,rvchw->nvchw", amounts, got.ways)
 
     mirrored = change(portrait.flip(-1))[:, mirror].flip(-1)
