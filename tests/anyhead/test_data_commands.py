@@ -15,6 +15,7 @@ from any3davatar.anyhead.readers import AnyHead
 from any3davatar.commands.data_cli import app
 from any3davatar.io import read_png
 from tests.anyhead.spheres import SphereHeads
+from tests.at_hand import missing
 
 
 def run(*arguments: object) -> Result:
@@ -32,7 +33,7 @@ def test_build_then_build_again_finds_everything_there(tmp_path: Path) -> None:
     try:
         people.prepare()
     except AssetsUnavailable as error:
-        pytest.skip(f"the head assets cannot be had here: {error}")
+        missing("the head assets", error)
     words = ["build", "digital-human", "--out", tmp_path / "set", "--heads", 1, "--size", 32]
     words += ["--rig", "canonical4", "--groups", 1]
     first = run(*words)

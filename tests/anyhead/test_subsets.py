@@ -25,6 +25,7 @@ from any3davatar.anyhead.subsets.digital_human import DigitalHumans, Drawing, ex
 from any3davatar.anyhead.verify import Thoroughness, verify
 from any3davatar.fitting import FitConfig
 from tests.anyhead.spheres import contents
+from tests.at_hand import missing
 
 PERSON = ready.TRAINING_SEEDS[0]
 IMAGINED = ready.TRAINING_SEEDS_AI[0]
@@ -37,7 +38,7 @@ def assets() -> None:
     try:
         people.prepare()
     except AssetsUnavailable as error:
-        pytest.skip(f"the head assets cannot be had here: {error}")
+        missing("the head assets", error)
 
 
 @pytest.fixture(scope="module")

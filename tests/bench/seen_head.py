@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +23,7 @@ from any3davatar.core.rigs import angles_of, orbit
 from any3davatar.core.sh import rgb_to_sh0
 from any3davatar.io import write_cameras, write_ply, write_png
 from any3davatar.render import render
+from tests.at_hand import missing
 
 SIZE_PX = 128
 SURFACE_PX = 128  # of the pictures that Gaussians are made of, one a pixel
@@ -48,7 +48,7 @@ def _drawer(seed: int) -> Callable[[Cameras], Views]:
     try:
         return people.drawer(people.person(seed), 1)
     except AssetsUnavailable as error:
-        pytest.skip(f"the head assets cannot be had here: {error}")
+        missing("the head assets", error)
 
 
 @lru_cache(maxsize=4)

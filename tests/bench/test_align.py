@@ -27,6 +27,7 @@ from any3davatar.faces import FaceMesh
 from any3davatar.io import read_png, read_spz
 from any3davatar.registry_files import RegistryFileUnavailable
 from any3davatar.render import render
+from tests.at_hand import missing
 from tests.bench.seen_head import (
     WHITE,
     billboard,
@@ -49,7 +50,7 @@ def _networks() -> None:
     try:
         FaceMesh.load()
     except RegistryFileUnavailable as error:
-        pytest.skip(f"the face networks are not here: {error}")
+        missing("the face networks", error)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from any3davatar.fitting import FitConfig, fit_gaussians
 from any3davatar.io import read_png, write_cameras
 from any3davatar.registry_files import RegistryFileUnavailable
 from any3davatar.render import render
+from tests.at_hand import missing
 from tests.bench.seen_head import turned, write_method
 
 FACELIFT = Path(__file__).parents[3] / "shared" / "data" / "facelift_sample"
@@ -84,7 +85,7 @@ def test_sim3_undoes_a_known_similarity_of_a_captured_head(tmp_path: Path) -> No
     try:
         FaceMesh.load()
     except RegistryFileUnavailable as error:
-        pytest.skip(f"the face networks are not here: {error}")
+        missing("the face networks", error)
     run, row, fitted = write_captured_run(tmp_path / "run")
     cameras = run.cameras(row.slug)
     write_method(run, row, "in place", render(fitted, cameras, WHITE).rgb.clamp(0, 1), fitted)

@@ -9,6 +9,7 @@ from any3davatar.core import InvalidInput
 from any3davatar.faces import FaceMesh, five_points, selfie_matte
 from any3davatar.faces.patches import Patch, cut
 from any3davatar.registry_files import RegistryFileUnavailable
+from tests.at_hand import missing
 
 pytestmark = pytest.mark.weights
 
@@ -21,7 +22,7 @@ def faces() -> FaceMesh:
     try:
         return FaceMesh.load()
     except RegistryFileUnavailable as error:
-        pytest.skip(f"the face networks are not here: {error}")
+        missing("the face networks", error)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from any3davatar.anyhead.heads import (
     load_template,
 )
 from any3davatar.anyhead.heads.spec import Accessory, Hair, Identity
+from tests.at_hand import missing
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def template() -> Template:
     try:
         return load_template()
     except AssetsUnavailable as error:
-        pytest.skip(f"the head assets cannot be had here: {error}")
+        missing("the head assets", error)
 
 
 @pytest.fixture(scope="session")
