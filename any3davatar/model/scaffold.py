@@ -140,10 +140,6 @@ class Scaffold(nn.Module):
         """Return the camera depth (z, world units) that an argument of the tanh stands for."""
         return self.radius + self.depth_reach * torch.tanh(argument)
 
-    def depth_argument(self, depth: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """Invert `depth_of`, as far as the tanh has a slope."""
-        return torch.atanh(((depth - self.radius) / self.depth_reach).clamp(-0.99, 0.99))
-
     def on_rays(self, depth: Float[Tensor, "*b 4 H W"]) -> Float[Tensor, "*b 4 H W 3"]:
         """Return the points at these depths behind their pixels, in the axes of their view."""
         z = depth[..., None]
@@ -208,7 +204,7 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
             low, high = float(value.min()), float(value.max())
             raise InvalidInput(f"Hull.{name} must lie in [0, 1]; got [{low:.4g}, {high:.4g}]")
     start = {
-        "start_depth": torch.atanh(reach.clamp(-0.99, 0.99)),  # beyond, tanh has no slope left
+        "start_depth": depth_argument(hull.depth, config),
         "start_opacity": opacity_argument(hull.opacity, config),
         "start_color": torch.logit(hull.rgb, eps=COLOR_MARGIN),
     }
@@ -217,6 +213,11 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
     if config.hull_waves:
         start |= {name: getattr(hull, name) for name in ("frequencies", "phases")}
     return start
+
+
+def depth_argument(depth: Float[Tensor, "*b"], config: ModelConfig) -> Float[Tensor, "*b"]:
+    """Invert `Scaffold.depth_of`, as far as its tanh has a slope."""
+    return torch.atanh(((depth - config.radius) / config.depth_reach).clamp(-0.99, 0.99))
 
 
 def opacity_argument(opacity: Float[Tensor, "*b"], config: ModelConfig) -> Float[Tensor, "*b"]:

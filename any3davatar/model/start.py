@@ -15,7 +15,7 @@ from torch import Tensor
 
 from any3davatar.model.config import VIEWS, ModelConfig
 from any3davatar.model.embed import RGB
-from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold, opacity_argument
+from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold, depth_argument, opacity_argument
 
 SOLID = 0.98  # alpha of a pixel that shows nothing of the background
 OUTLINE_PX = 5
@@ -109,7 +109,7 @@ def _following(
     ).unflatten(0, (-1, VIEWS))  # (B, 4, 5, H, W)
     opacity, depth, color = change.split([1, 1, RGB], dim=2)
     return (
-        scaffold.depth_argument(scaffold.depth_of(scaffold.start_depth) + depth[:, :, 0]),
+        depth_argument(scaffold.depth_of(scaffold.start_depth) + depth[:, :, 0], config),
         (scaffold.mean_opacity + opacity[:, :, 0]).clamp(0, 1),
         torch.logit(torch.sigmoid(scaffold.start_color) + color, eps=COLOR_MARGIN),
     )
