@@ -79,7 +79,7 @@ def test_flip_is_its_authors_and_the_map_has_its_mean() -> None:
     _, mean, _ = evaluate(x, y, "LDR")
     got = value(Flip(), a, b)
     assert got == pytest.approx(float(mean), abs=1e-6)  # theirs is summed in single precision
-    assert float(flip_map(a, b).double().mean()) == pytest.approx(got, abs=1e-12)
+    assert float(flip_map(x, y).mean(dtype=np.float64)) == pytest.approx(got, abs=1e-12)
 
 
 @pytest.mark.parametrize("id_", AVAILABLE_HERE)

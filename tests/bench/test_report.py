@@ -23,7 +23,7 @@ from a3d_bench.report.charts import curves, heat_maps
 from a3d_bench.report.formats import FORMATS, to_csv, to_latex, to_markdown, to_terminal
 from a3d_bench.report.leaderboard import leaderboard, write_leaderboard
 from a3d_bench.report.page import WALL_CAPTURES, write_report
-from a3d_bench.report.pictures import FULL_SCALE, difference_map, read_over
+from a3d_bench.report.pictures import FULL_SCALE, difference_map, flip_heat, read_over
 from a3d_bench.report.results import merged, read_results
 from a3d_bench.report.templates import latex_text, markdown_text
 from a3d_bench.store import RunFolder
@@ -226,6 +226,22 @@ def test_difference_map_is_black_where_equal_and_white_from_full_scale_on() -> N
     assert shown[0, 1, 1:].tolist() == [0, 0]
     assert shown[0, 2].tolist() == [255, 255, 255]
     assert difference_map(prediction[:, :2], truth) is None
+
+
+def test_flip_sees_a_shifted_edge_where_it_is() -> None:
+    truth = np.zeros((32, 32, 3), np.uint8)
+    truth[:, 16:] = 255
+    prediction = np.roll(truth, 3, axis=1)
+    prediction[:, :3] = 0
+    shown = flip_heat(prediction, truth)
+    assert shown is not None
+    brightness = shown.mean((0, 2))
+    assert brightness[16:19].min() > 200  # a white band turned black
+    assert brightness[:8].max() == brightness[26:].max() == 0
+    same = flip_heat(truth, truth)
+    assert same is not None
+    assert not same.any()
+    assert flip_heat(prediction[:, :2], truth) is None
 
 
 def _rows(run: RunFolder) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,19 +19,13 @@ class Flip:
 
     def compare(self, truth: np.ndarray, prediction: np.ndarray) -> float:
         """Return the mean error in [0, 1]."""
-        return float(_errors(truth, prediction).mean(dtype=np.float64))
+        return float(flip_map(truth, prediction).mean(dtype=np.float64))
 
 
 def flip_map(
-    truth: Float[Tensor, "3 H W"], prediction: Float[Tensor, "3 H W"]
-) -> Float[Tensor, "1 H W"]:
-    """Return FLIP's error of every pixel, in [0, 1], for the report."""
-    metric = Flip()
-    errors = _errors(metric.describe(truth), metric.describe(prediction))
-    return torch.from_numpy(errors)[None]
-
-
-def _errors(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    truth: Float[np.ndarray, "H W 3"], prediction: Float[np.ndarray, "H W 3"]
+) -> Float[np.ndarray, "H W"]:
+    """Return FLIP's error of every pixel, in [0, 1], of sRGB in [0, 1]."""
     import flip_evaluator
 
     evaluate: Any = flip_evaluator.evaluate

@@ -22,6 +22,7 @@ from a3d_bench.report.pictures import (
     LOSSLESS_UP_TO_PX,
     RGB,
     difference_map,
+    flip_heat,
     read_over,
     write_display,
 )
@@ -117,12 +118,13 @@ class Wall:
 
 @dataclass(frozen=True)
 class Case:
-    """A single view that is looked at: truth, prediction, differences."""
+    """A single view that is looked at: truth, prediction, differences, FLIP's map."""
 
     title: str
     text: str
     truth: str
     shot: Shot
+    flip: str
 
 
 @dataclass(frozen=True)
@@ -361,15 +363,10 @@ class _Pictures:
 
     def shot(self, entrant: str, capture: CaptureRow, view: int, text: str) -> Shot:
         """Return a method's view with its map of differences."""
-        files = self._results.files[entrant]
-        alignment = self._results.protocol.alignment.main
-        path = files.run.view_path(files.method, capture.slug, view, alignment)
-        if not path.is_file():
-            path = files.run.view_path(files.method, capture.slug, view)
-        picture = read_over(path, self._background) if path.is_file() else None
+        picture = self._predicted(entrant, capture, view)
         if picture is None:
             return Shot("", "", text)
-        place = f"pictures/{slug(entrant)}/{capture.slug}/{view:03d}"
+        place = _place(entrant, capture, view)
         truth = self._truth(capture, view)
         errors = None if truth is None else difference_map(picture, truth)
         return Shot(
@@ -378,10 +375,28 @@ class _Pictures:
             text,
         )
 
+    def flip(self, entrant: str, capture: CaptureRow, view: int) -> str:
+        """Return the path of FLIP's map of a method's view, or nothing where there is none."""
+        picture, truth = self._predicted(entrant, capture, view), self._truth(capture, view)
+        if picture is None or truth is None:
+            return ""
+        heat = flip_heat(picture, truth)
+        return (
+            "" if heat is None else self._put(f"{_place(entrant, capture, view)}-flip.webp", heat)
+        )
+
     def copied(self, path: Path, name: str) -> str:
         """Return the path of a copy of any picture, or nothing where it is none."""
         picture = read_over(path, self._background)
         return self._put(name, picture) if picture is not None else ""
+
+    def _predicted(self, entrant: str, capture: CaptureRow, view: int) -> RGB | None:
+        files = self._results.files[entrant]
+        alignment = self._results.protocol.alignment.main
+        path = files.run.view_path(files.method, capture.slug, view, alignment)
+        if not path.is_file():
+            path = files.run.view_path(files.method, capture.slug, view)
+        return read_over(path, self._background) if path.is_file() else None
 
     def _truth(self, capture: CaptureRow, view: int) -> RGB | None:
         key = (capture.id, view)
@@ -609,12 +624,17 @@ def _inside(folder: Path, name: str) -> Path | None:
     return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
 
 
+def _place(entrant: str, capture: CaptureRow, view: int) -> str:
+    return f"pictures/{slug(entrant)}/{capture.slug}/{view:03d}"
+
+
 def _case(capture: CaptureRow, view: int, entrant: str, text: str, pictures: _Pictures) -> Case:
     return Case(
         f"{capture.id}, {_direction(capture, view)}",
         text,
         pictures.truth(capture, view),
         pictures.shot(entrant, capture, view, text),
+        pictures.flip(entrant, capture, view),
     )
 
 
@@ -643,7 +663,7 @@ def _told(status: str, reason: str) -> str:
 
 def _direction(capture: CaptureRow, view: int) -> str:
     row = capture.views[view]
-    return f"view {view}: azimuth {row.azimuth_deg:.0f}°, elevation {row.elevation_deg:.0f}°"
+    return f"view {view}: azimuth {row.azimuth_deg:z.0f}°, elevation {row.elevation_deg:z.0f}°"
 
 
 def _title(entrant: Entrant) -> str:

@@ -1,7 +1,7 @@
 """The pictures of a report: views at display size, and maps of where they differ.
 
-A map shows the mean absolute difference of the three channels: black 0, through red and yellow, to
-white at `FULL_SCALE` and above.
+A map goes from black for 0 through red and yellow to white: of the mean absolute difference of the
+three channels up to `FULL_SCALE` and above; of FLIP, what a person would see of it, up to 1.
 """
 
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+
+from a3d_bench.metrics.flip import flip_map
 
 DISPLAY_PX = 256
 LOSSLESS_UP_TO_PX = 128
@@ -38,6 +40,13 @@ def difference_map(prediction: RGB, truth: RGB) -> RGB | None:
         return None
     gap = np.abs(prediction.astype(np.float32) - truth.astype(np.float32)).mean(-1) / 255
     return _heat(np.clip(gap / FULL_SCALE, 0, 1))
+
+
+def flip_heat(prediction: RGB, truth: RGB) -> RGB | None:
+    """Return where a person would see two pictures differ, or None where their sizes do."""
+    if prediction.shape != truth.shape:
+        return None
+    return _heat(flip_map(*(np.float32(picture) / 255 for picture in (truth, prediction))))
 
 
 def write_display(picture: RGB, path: Path) -> None:
