@@ -56,6 +56,8 @@ class ModelConfig:
         color_skip: start the front view's colours at the portrait's pixels.
         silhouette: take the portrait's alpha as a fourth channel, and start Gaussians transparent
             where it shows the background (`any3davatar.model.start.carved_opacity`).
+        repaint: look up what the portrait shows where Gaussians end, not where they start, so that
+            their colours and opacities follow it wherever they are moved to.
         pooled_portrait: condition AdaLN on the mean context token besides the timestep.
         palette_colors: start colours at mixtures of this many colours picked from the portrait
             (`any3davatar.model.palette`); 0 has no palette.
@@ -91,6 +93,7 @@ class ModelConfig:
     silhouette: bool = False
     hull_ways: int = 0
     hull_waves: int = 0
+    repaint: bool = False
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -160,6 +163,11 @@ class ModelConfig:
             self.hull_waves % 2 == 0 and (self.hull_waves == 0 or self.hull_ways > 0),
             "hull_waves must be even, and needs hull_ways",
             self.hull_waves,
+        )
+        _require(
+            not self.repaint or self.color_skip or self.silhouette,
+            "repaint needs color_skip or silhouette",
+            self.repaint,
         )
 
     def _check_types(self) -> None:

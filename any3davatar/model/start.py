@@ -41,27 +41,57 @@ class Start:
     color: Float[Tensor, "_ M 4 3 H W"]
 
 
-def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Start:
-    """Return the start of each portrait's Gaussians, in the scaffold's precision."""
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A head before the portrait is held before it.
+
+    Attributes:
+        depth: (_, 4, H, W) arguments of the tanh.
+        opacity: (_, 4, H, W) in [0, 1].
+        color: (_, 4, 3, H, W) logits.
+        portrait: (B, C, H, W) what the front camera shows of it.
+    """
+
+    depth: Float[Tensor, "_ 4 H W"]
+    opacity: Float[Tensor, "_ 4 H W"]
+    color: Float[Tensor, "_ 4 3 H W"]
+    portrait: Float[Tensor, "B C H W"]
+
+
+def guess_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Guess:
+    """Return the mean head, or the one that follows the portrait, in the scaffold's precision."""
     portrait = portrait.to(scaffold.slopes.dtype)
-    if config.hull_ways:
-        depth, opacity, color = _following(scaffold, portrait, config)
-    else:
-        depth = scaffold.start_depth[None]
-        opacity = scaffold.mean_opacity[None]
-        color = scaffold.start_color[None]
-    color = color[:, None]  # (_, 1, 4, 3, H, W)
-    if not (config.color_skip or config.silhouette):
-        return Start(depth, scaffold.start_opacity[None], color)
     shown = solid_colors(portrait) if config.silhouette else portrait
-    seen = in_front_of(scaffold, depth, shown)  # (B, 4, C, H, W)
-    argument = scaffold.start_opacity[None]
+    if config.hull_ways:
+        return Guess(*_following(scaffold, portrait, config), shown)
+    return Guess(
+        scaffold.start_depth[None], scaffold.mean_opacity[None], scaffold.start_color[None], shown
+    )
+
+
+def start_of(scaffold: Scaffold, guess: Guess, config: ModelConfig) -> Start:
+    """Return the start of each portrait's Gaussians."""
+    if not (config.color_skip or config.silhouette):
+        return Start(guess.depth, scaffold.start_opacity[None], guess.color[:, None])
+    points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(guess.depth)))
+    return start_at(scaffold, guess, points, config)
+
+
+def start_at(
+    scaffold: Scaffold, guess: Guess, points: Float[Tensor, "_ 4 H W 3"], config: ModelConfig
+) -> Start:
+    """Return how Gaussians start, with the portrait held before these places in the world.
+
+    Of what the portrait shows there, ``color_skip`` takes the colours and ``silhouette`` the alpha.
+    """
+    argument, color = scaffold.start_opacity[None], guess.color[:, None]  # (_, 1, 4, 3, H, W)
+    seen = in_front_of(scaffold, points, guess.portrait)  # (B, 4, C, H, W)
     if config.silhouette:
-        argument = opacity_argument(carved_opacity(opacity, seen[:, :, RGB]), config)
+        argument = opacity_argument(carved_opacity(guess.opacity, seen[:, :, RGB]), config)
     if config.color_skip:
         shown = torch.logit(seen[:, :, :RGB], eps=COLOR_MARGIN)[:, None]
         color = torch.cat([color.expand_as(shown), shown], dim=1)
-    return Start(depth, argument, color)
+    return Start(guess.depth, argument, color)
 
 
 def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:
@@ -129,19 +159,18 @@ def solid_colors(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 4 H W"]
 
 
 def in_front_of(
-    scaffold: Scaffold, depth: Float[Tensor, "_ 4 H W"], portrait: Float[Tensor, "B C H W"]
+    scaffold: Scaffold, points: Float[Tensor, "_ 4 H W 3"], portrait: Float[Tensor, "B C H W"]
 ) -> Float[Tensor, "B 4 C H W"]:
-    """Return what the portrait, taken by the front camera, shows where each start projects to.
+    """Return what the portrait, taken by the front camera, shows where points project to.
 
-    For the front view that is the pixel itself. A start beyond the portrait's edge takes the
-    nearest pixel inside.
+    For points on the front view's rays that is the pixel itself. A point beyond the portrait's
+    edge takes the nearest pixel inside.
 
     Args:
         scaffold: the canonical views.
-        depth: arguments of the tanh.
+        points: in the world.
         portrait: any channels.
     """
-    points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(depth)))  # (_, 4, H, W, 3)
     pixels, _ = scaffold.cameras[FRONT].project(points.flatten(1, 3))
     grid = (2 * pixels / scaffold.size_px - 1).unflatten(1, (-1, scaffold.size_px))
     seen = F.grid_sample(

@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from any3davatar.core import InvalidInput
+from any3davatar.core.sh import sh_to_rgb
+from any3davatar.model import Any3DAvatar
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.scaffold import Hull, Scaffold
 from any3davatar.model.start import (
@@ -16,10 +19,9 @@ from any3davatar.model.start import (
     pictures_of,
     seen_from_front,
     solid_colors,
-    start_of,
     waves,
 )
-from tests.model.tiny import EXTRAS, hull, seeded
+from tests.model.tiny import EXTRAS, hull, inputs, seeded, started
 
 MEAN = replace(EXTRAS, hull_ways=0, hull_waves=0)
 PLAIN = replace(MEAN, silhouette=False)
@@ -33,6 +35,11 @@ def portraits(config: ModelConfig, batch: int = 2) -> torch.Tensor:
     return torch.rand(batch, config.portrait_channels, 16, 16, generator=seeded(5))
 
 
+def places(scaffold: Scaffold, argument: torch.Tensor) -> torch.Tensor:
+    """Return the points at these depths in the world, (_, 4, H, W, 3)."""
+    return scaffold.to_world(scaffold.on_rays(scaffold.depth_of(argument)))
+
+
 def disc() -> torch.Tensor:
     """Return the alpha of a disc with a soft outline, (1, 1, 16, 16)."""
     across = torch.arange(16) + 0.5 - 8
@@ -42,7 +49,7 @@ def disc() -> torch.Tensor:
 def test_without_switches_the_start_is_the_scaffolds() -> None:
     config = replace(PLAIN, color_skip=False)
     scaffold = scaffold_of(config)
-    start = start_of(scaffold, portraits(config), config)
+    start = started(scaffold, portraits(config), config)
     assert torch.equal(start.depth[0], scaffold.start_depth)
     assert torch.equal(start.opacity[0], scaffold.start_opacity)
     assert torch.equal(start.color[0, 0], scaffold.start_color)
@@ -50,20 +57,20 @@ def test_without_switches_the_start_is_the_scaffolds() -> None:
 
 def test_color_skip_gives_the_front_the_portrait_and_the_rest_what_is_in_front_of_it() -> None:
     scaffold, portrait = scaffold_of(PLAIN), portraits(PLAIN)
-    start = start_of(scaffold, portrait, PLAIN)
+    start = started(scaffold, portrait, PLAIN)
     colors = mean_or_seen(start).sigmoid()
     shown = portrait.clamp(0.02, 0.98)
     torch.testing.assert_close(colors[:, FRONT], shown, atol=1e-4, rtol=0)  # a float32 projection
     mean = hull(PLAIN).rgb.clamp(0.02, 0.98)
     torch.testing.assert_close(colors[1, 1:], mean[1:], atol=1e-5, rtol=0)
     # The second colour on offer beside and behind: what the front camera sees there.
-    points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(scaffold.start_depth))[None])
+    points = places(scaffold, scaffold.start_depth[None])
     pixels, _ = scaffold.cameras[FRONT].project(points[0, 1].flatten(0, 1))
     inside = ((pixels > 0.5) & (pixels < 15.5)).all(-1)
     columns, rows = (pixels - 0.5).unbind(-1)
     ramp = torch.arange(16.0).expand(1, 1, 16, 16)
     for axis, expected in ((ramp, columns), (ramp.mT, rows)):
-        seen = in_front_of(scaffold, scaffold.start_depth[None], axis)[0, 1, 0].flatten()
+        seen = in_front_of(scaffold, points, axis)[0, 1, 0].flatten()
         torch.testing.assert_close(seen[inside], expected[inside], atol=1e-4, rtol=0)
 
 
@@ -71,13 +78,13 @@ def test_what_the_portrait_shows_as_background_starts_transparent() -> None:
     scaffold = scaffold_of(MEAN)
     portrait = portraits(MEAN, batch=1)
     portrait[:, 3:] = disc()
-    start = start_of(scaffold, portrait, MEAN)
+    start = started(scaffold, portrait, MEAN)
     reach = MEAN.opacity_logit_reach
     opacity = torch.sigmoid(reach * torch.tanh(start.opacity / reach))[0]
     low = 1 / (1 + 2.718281828 ** (0.9 * reach))
     expected = disc()[0, 0].clamp(low, 1 - low)
     torch.testing.assert_close(opacity[FRONT], expected, atol=1e-4, rtol=0)
-    seen = in_front_of(scaffold, start.depth, portrait)[0, :, 3]
+    seen = in_front_of(scaffold, places(scaffold, start.depth), portrait)[0, :, 3]
     assert bool((opacity[1:][seen[1:] == 0] <= low * 1.01).all())
     # Elsewhere the squared mean, so that what few heads have starts fainter than their share.
     expected = (hull(MEAN).opacity.square() * seen)[1:].clamp(low, 1 - low)
@@ -117,7 +124,7 @@ def test_the_start_follows_the_portrait_along_the_ways() -> None:
     portrait = torch.ones(1, 4, 16, 16)
     portrait[:, 3, 4:6, 4:8] = 0  # half of that cell
     scaffold = scaffold_of(config, follows)
-    start = start_of(scaffold, portrait, config)
+    start = started(scaffold, portrait, config)
     amount = 0.5 + 0.25
     depth = scaffold.depth_of(start.depth)
     expected = torch.full_like(depth, config.radius - 0.1 * amount)
@@ -127,7 +134,7 @@ def test_the_start_follows_the_portrait_along_the_ways() -> None:
         wanted = torch.full_like(rgb[:, :, channel], 0.5 + change * amount)
         torch.testing.assert_close(rgb[:, :, channel], wanted, atol=1e-5, rtol=0)
     opacity = pictures_of(start)[0, 1:, 3]  # bounded by a tanh that bends it a little
-    seen = in_front_of(scaffold, start.depth, portrait)[0, 1:, 3]
+    seen = in_front_of(scaffold, places(scaffold, start.depth), portrait)[0, 1:, 3]
     wanted = (0.5 + 0.2 * amount) ** 2
     torch.testing.assert_close(
         opacity[seen == 1], torch.full_like(opacity[seen == 1], wanted), atol=0.01, rtol=0
@@ -150,8 +157,6 @@ def test_features_are_the_coarse_silhouette_and_the_colors_within_it() -> None:
 
 @pytest.mark.border
 def test_ways_need_what_they_read() -> None:
-    from any3davatar.core import InvalidInput
-
     for changes in ({"silhouette": False}, {"hull_start": False}, {"size_px": 20}):
         with pytest.raises(InvalidInput, match="hull_ways needs hull_start and silhouette, and a"):
             replace(EXTRAS, **changes)
@@ -197,3 +202,38 @@ def test_waves_make_a_gaussian_kernel() -> None:
     kernel = (got @ got[0]) / WAVE_HEIGHT**2
     # a mean of 20,000 products with a standard deviation of at most 1
     torch.testing.assert_close(kernel, torch.exp(-apart.square() / 2), atol=0.03, rtol=0)
+
+
+def test_repainted_gaussians_wear_what_the_portrait_shows_where_they_end() -> None:
+    """Wherever the network moves them, a picture by the portrait's camera is the portrait."""
+    portrait = torch.rand(1, 4, 16, 16, generator=seeded(6))
+    portrait[:, 3:] = disc()
+    seen_at = {}
+    for repaint in (False, True):
+        config = replace(EXTRAS, repaint=repaint)
+        model = Any3DAvatar(config, hull=hull(config))
+        assert model.palette is not None
+        with torch.no_grad():
+            model.palette.mixture[..., 1] = 50.0  # nothing but the portrait's own pixel
+            last = model.gaussian_decoder.last
+            last.weight[:3] *= 100  # offsets and depth: moved far
+            last.weight[3:] = 0
+        _, rays, state, t = inputs(model)
+        got = model(portrait, rays[:1], state[:1], t[:1]).gaussians[0].detach()
+        moved = got.means.unflatten(0, (1, 4, 16, 16))
+        wanted = in_front_of(model.scaffold, moved, solid_colors(portrait))[0]
+        colors = sh_to_rgb(got.sh, torch.zeros_like(got.means)).unflatten(0, (4, 16, 16))
+        gap = (colors.movedim(-1, 1) - wanted[:, :3].clamp(0.02, 0.98)).abs()
+        outside = wanted[:, 3] == 0
+        opacity = got.opacities.unflatten(0, (4, 16, 16))[outside]
+        seen_at[repaint] = float(gap.max()), float(opacity.max())
+    assert seen_at[True][0] < 1e-4  # float32 logit and back
+    assert seen_at[True][1] < 0.002  # 1 / (1 + exp(0.9 * 7)): the least that a start can be
+    assert seen_at[False][0] > 0.3
+    assert seen_at[False][1] > 0.5
+
+
+def test_repaint_needs_something_to_look_up() -> None:
+    plain = replace(PLAIN, color_skip=False)
+    with pytest.raises(InvalidInput, match="repaint needs color_skip or silhouette; got True"):
+        replace(plain, repaint=True)
