@@ -104,6 +104,7 @@ PAPER_CONDITIONING = (
     "model.silhouette=false",
     "model.hull_ways=0",
     "model.hull_waves=0",
+    "model.repaint=false",
     "alpha_weight=0",
 )
 NO_SILHOUETTE = ("model.hull_ways=0", "model.hull_waves=0", "model.silhouette=false")
@@ -130,7 +131,7 @@ ARMS: Mapping[str, Arm] = {
         ),
         Arm("no-silhouette", "nor knows the portrait's alpha", NO_SILHOUETTE, "no-ways"),
         Arm("no-hull", "nor starts from a mean head", NO_HULL, "no-ways"),
-        Arm("repaint", "the portrait looked up where Gaussians end", ("model.repaint=true",)),
+        Arm("no-repaint", "the portrait looked up where they start", ("model.repaint=false",)),
         Arm("no-color-skip", "no colours of the portrait in front", ("model.color_skip=false",)),
         Arm("no-palette", "no palette of the portrait's colours", ("model.palette_colors=0",)),
         Arm("no-alpha", "no loss on alpha", ("alpha_weight=0",)),
@@ -149,7 +150,7 @@ SWITCH_ARMS = (
     "no-ways",
     "no-silhouette",
     "no-hull",
-    "repaint",
+    "no-repaint",
     "no-color-skip",
     "no-palette",
     "no-alpha",

@@ -6,7 +6,7 @@ Tensors are stored by parameter name; the metadata holds ``format``, ``version``
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from any3davatar.core.errors import InvalidInput
 from any3davatar.model.avatar import Any3DAvatar
-from any3davatar.model.config import ModelConfig
+from any3davatar.model.config import ModelConfig, read_config
 from any3davatar.model.scaffold import placeholder_hull
 
 FORMAT = "any3davatar weights"
@@ -140,13 +140,7 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, bool]
     try:
         values = json.loads(metadata["config"])
         image_head = json.loads(metadata["image_head"])
-        names = {field.name for field in fields(ModelConfig)}
-        if set(values) != names:
-            raise CheckpointError(
-                f"{path} describes its network by other fields than this version does: "
-                f"{sorted(set(values) ^ names)}"
-            )
-        return ModelConfig(**values), bool(image_head)
+        return read_config(values), bool(image_head)
     except (KeyError, TypeError, json.JSONDecodeError, InvalidInput) as error:
         raise CheckpointError(f"{path} has a damaged configuration: {error}") from error
 

@@ -6,13 +6,14 @@ Lengths that end in ``_px`` are pixels of a canonical view; other lengths are wo
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from any3davatar.core.errors import InvalidInput
 from any3davatar.core.rigs import RADIUS, VERTICAL_FOV_DEG
 
 Noise = Literal["pixel+plucker", "pixel", "latent"]  # where noise enters: Any3DAvatar, D.4
 
+ADDED = ("hull_waves", "repaint")  # switches that files of before do not name: off in them
 VIEWS = 4  # front, left, right, back: Any3DAvatar, section 3.1
 
 
@@ -222,6 +223,19 @@ class ModelConfig:
         return 1 / (1 + math.exp(self.opacity_logit_reach))
 
 
+def read_config(values: Mapping[str, Any]) -> ModelConfig:
+    """Return the configuration that a file holds, as `dataclasses.asdict` made it.
+
+    Raises:
+        InvalidInput: fields that are unknown or missing, or values out of their range.
+    """
+    names = {field.name for field in fields(ModelConfig)}
+    wrong = set(values) ^ names
+    if wrong - (set(ADDED) - set(values)):
+        raise InvalidInput(f"other fields than this version's: {sorted(wrong)}")
+    return ModelConfig(**values)
+
+
 def _require(holds: bool, rule: str, got: object) -> None:
     if not holds:
         raise InvalidInput(f"ModelConfig: {rule}; got {got!r}")
@@ -258,6 +272,7 @@ def _small_machine(
         silhouette=True,
         hull_ways=128,
         hull_waves=1024,
+        repaint=True,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from any3davatar.core.errors import InvalidInput
-from any3davatar.model.config import PRESETS, ModelConfig
+from any3davatar.model.config import PRESETS, ModelConfig, read_config
 
 Objective = Literal["multi-step", "one-step"]
 Decay = Literal["cosine", "power", "constant"]
@@ -353,18 +353,15 @@ def from_json(values: Mapping[str, Any]) -> TrainConfig:
         InvalidInput: fields that are missing or unknown, or values out of their range.
     """
     names = {field.name for field in fields(TrainConfig)}
-    model_names = {field.name for field in fields(ModelConfig)}
-    model = values.get("model")
-    if set(values) != names or not isinstance(model, dict) or set(model) != model_names:
-        wrong = sorted((set(values) ^ names) | (set(model or ()) ^ model_names))
+    if set(values) != names or not isinstance(values["model"], dict):
         raise InvalidInput(
-            f"a training configuration has other fields than this version's: {wrong}; use the "
-            "version that wrote it"
+            "a training configuration has other fields than this version's: "
+            f"{sorted(set(values) ^ names)}; use the version that wrote it"
         )
     plain: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "model"
     }
-    return TrainConfig(model=ModelConfig(**model), **plain)
+    return TrainConfig(model=read_config(values["model"]), **plain)
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -439,7 +439,11 @@ def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
             f"the run begins with weights of SHA-256 {config.start_sha256[:16] or '(none)'}; got "
             f"{path} of {found[:16] or '(none)'}: give the file with --start-from"
         )
-    return None if path is None else load_weights(path, expected=config.model)
+    if path is None:
+        return None
+    # A run may change where the portrait is looked up: it has learned nothing that says where.
+    repaint = load_weights(path).config.repaint
+    return load_weights(path, expected=replace(config.model, repaint=repaint))
 
 
 def _known_hull(config: TrainConfig) -> Hull | None:

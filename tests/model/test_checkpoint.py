@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from any3davatar.core import InvalidInput
 from any3davatar.model import CheckpointError, load_weights, save_weights
-from any3davatar.model.config import ModelConfig
+from any3davatar.model.config import ADDED, ModelConfig
 from tests.model.tiny import EXTRAS, PAPER, inputs, network, opened
 
 
@@ -170,7 +170,7 @@ def test_weights_that_diverged(stored: Path) -> None:
         ),
         (
             {"config": json.dumps({"width": 32})},
-            r"by other fields than this version does: \['align",
+            r"damaged configuration: other fields than this version's: \['align",
         ),
         ({"image_head": "perhaps"}, "has a damaged configuration"),
     ],
@@ -179,6 +179,19 @@ def test_damaged_metadata(stored: Path, changes: dict[str, object], message: str
     rewrite(stored, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_weights(stored)
+
+
+def test_files_of_before_a_switch_have_it_off(tmp_path: Path) -> None:
+    stored = tmp_path / "weights.safetensors"
+    save_weights(stored, network(PAPER))
+    before = {name: value for name, value in asdict(PAPER).items() if name not in ADDED}
+    rewrite(stored, config=json.dumps(before))
+    assert load_weights(stored).config == PAPER
+    without_noise = {name: value for name, value in before.items() if name != "noise"}
+    for values in (without_noise, before | {"else": 1}):
+        rewrite(stored, config=json.dumps(values))
+        with pytest.raises(CheckpointError, match="other fields than this version's"):
+            load_weights(stored)
 
 
 def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:

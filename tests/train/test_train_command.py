@@ -139,6 +139,16 @@ def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path
     assert "start_sha256" in output
 
 
+def test_a_run_may_look_up_the_portrait_elsewhere_than_the_weights_it_begins_with(
+    split_beans: Path, tmp_path: Path
+) -> None:
+    assert run(tmp_path / "first", split_beans)[0] == 0
+    begun = ["--start-from", str(tmp_path / "first" / "weights.safetensors")]
+    code, output = run(tmp_path / "second", split_beans, begun, ["model.repaint=true"])
+    assert code == 0, output
+    assert load_weights(tmp_path / "second" / "weights.safetensors").config.repaint
+
+
 def test_weights_of_another_network_are_no_beginning(split_beans: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "first", split_beans)[0] == 0
     weights = str(tmp_path / "first" / "weights.safetensors")
