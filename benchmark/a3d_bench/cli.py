@@ -10,6 +10,7 @@ from a3d_bench.commands import (
     protocols_cli,
     report_cli,
     run_cli,
+    study_cli,
     weights_cli,
 )
 
@@ -75,6 +76,7 @@ app.command()(report_cli.tables)
 app.add_typer(methods_cli.app)
 app.add_typer(data_cli.app)
 app.add_typer(protocols_cli.app)
+app.add_typer(study_cli.app, name="study")
 app.add_typer(weights_cli.app, name="weights")
 
 

@@ -177,8 +177,9 @@ def strata_tables(numbers: Aggregate, label: str) -> tuple[Table, ...]:
 
 def comparison_table(numbers: Aggregate) -> Table:
     """Return the tests behind bold and ties: the best of each column against every other."""
+    titles = {entrant.id: entrant.title for entrant in numbers.entrants}
     rows = [
-        Row(column.metric.title, _comparison_cells(column, comparison, numbers))
+        Row(column.metric.title, comparison_cells(comparison, titles, column.metric.decimals))
         for column in numbers.main.columns
         for comparison in column.comparisons
     ]
@@ -258,7 +259,7 @@ def _summary_table(
             entrant.title,
             (
                 *(_estimate_cell(c.metric, c.estimates[entrant.id]) for c in columns),
-                *(_coverage_cell(column.estimates[entrant.id]) for column in coverages),
+                *(coverage_cell(column.estimates[entrant.id], "views") for column in coverages),
             ),
             "apart" if entrant.sees_truth else "entrant",
         )
@@ -402,7 +403,8 @@ def _coverage_columns(columns: Sequence[Column], entrants: Sequence[Entrant]) ->
     return tuple(kinds.values())
 
 
-def _coverage_cell(estimate: Estimate) -> Cell:
+def coverage_cell(estimate: Estimate, of: str) -> Cell:
+    """Return the share of what is expected that has a value; ``of`` what, for the tooltip."""
     share = estimate.coverage
     full = estimate.scored == estimate.expected
     # Rounding must not make whole what is not.
@@ -411,19 +413,19 @@ def _coverage_cell(estimate: Estimate) -> Cell:
         text,
         emphasis="plain" if full else "muted",
         value=share,
-        note=f"{estimate.scored} of {estimate.expected} views",
+        note=f"{estimate.scored} of {estimate.expected} {of}",
     )
 
 
-def _comparison_cells(
-    column: Column, comparison: Comparison, numbers: Aggregate
+def comparison_cells(
+    comparison: Comparison, titles: Mapping[str, str], digits: int
 ) -> tuple[Cell, ...]:
-    digits = column.metric.decimals
+    """Return who, against whom, difference, p, p by Holm, detectable, how many, and the verdict."""
     interval = comparison.interval
     detectable = comparison.minimum_detectable
     return (
-        Cell(numbers.entrant(comparison.best).title),
-        Cell(numbers.entrant(comparison.other).title),
+        Cell(titles[comparison.best]),
+        Cell(titles[comparison.other]),
         Cell(
             f"{comparison.difference:+.{digits}f}",
             f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]" if interval else "",
@@ -544,6 +546,25 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Rated:
+    """What a user study has for the paper's tables, on one data set.
+
+    Attributes:
+        label: study, protocol, data and how many took part, for notes.
+        data_kind: of the protocol: ``anyhead``, ``nersemble`` or ``any``.
+        remarks: why its numbers are not the paper's.
+        entrants: that were rated.
+        estimates: by entrant's id, of the mean over questions and participants.
+    """
+
+    label: str
+    data_kind: str
+    remarks: tuple[str, ...]
+    entrants: tuple[Entrant, ...]
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
 class _Found:
     """The entrant of a run that is a row of the paper."""
 
@@ -551,21 +572,24 @@ class _Found:
     entrant: Entrant
 
 
-def paper_comparison(number: int, runs: Sequence[Measured]) -> Table:
+def paper_comparison(number: int, runs: Sequence[Measured], studies: Sequence[Rated] = ()) -> Table:
     """Return a table of the paper in its layout: its value, ours, and the difference.
 
     Args:
         number: 1 to 9.
         runs: measured ones; those of another data set than the table's are not used.
+        studies: of users; the same.
 
     Raises:
-        BenchError: no such table, or two runs hold the same method for it.
+        BenchError: no such table, or two runs or studies hold the same method for it.
     """
     table = paper_table(number)
+    asked = [study for study in studies if study.data_kind == table.dataset.lower()]
     used = [run for run in runs if not table.dataset or run.data_kind == table.dataset.lower()]
     found = {row: _found(row, used) for row in table.rows}
     devices = _devices(table, found)
-    notes = _paper_notes(table, runs, used, found, devices)
+    ratings = {row: _our_rating(row, asked) for row in table.rows}
+    notes = (*_paper_notes(table, runs, used, found, devices), *_study_notes(table, studies, asked))
     if table.blocks:
         return _lying_table(table, found, devices, notes)
     headings = tuple(
@@ -577,7 +601,7 @@ def paper_comparison(number: int, runs: Sequence[Measured]) -> Table:
             tuple(
                 cell
                 for column in table.columns
-                for cell in _paper_cells(table, row, column, found[row], devices)
+                for cell in _paper_cells(table, row, column, found[row], devices, ratings[row])
             ),
         )
         for row in table.rows
@@ -606,7 +630,9 @@ def _lying_table(
         if index:
             rows.append(Row(table.corner, _padded([Cell(name) for name in block], width), "header"))
         for column in table.columns:
-            lines = [_paper_cells(table, row, column, found[row], devices) for row in block]
+            lines = [
+                _paper_cells(table, row, column, found[row], devices, _NO_STUDY) for row in block
+            ]
             for part, title in enumerate((f"{column.title}: paper", "ours", "Δ")):
                 rows.append(Row(title, _padded([line[part] for line in lines], width)))
     return Table(
@@ -629,11 +655,12 @@ def _paper_cells(
     column: PaperColumn,
     found: _Found | None,
     devices: Sequence[str],
+    rating: Cell,
 ) -> tuple[Cell, Cell, Cell]:
     """Return the paper's value, ours and the difference; each says so where there is none."""
     entry = table.entry(row, column.name)
     printed = Cell(entry.printed, value=entry.value, note=entry.source)
-    ours = _our_cell(entry, column, found, devices)
+    ours = rating if column.kind == "study" else _our_cell(entry, column, found, devices)
     if ours.value is not None and entry.value is not None:
         gap = ours.value - entry.value
         return printed, ours, Cell(_signed(gap, entry), value=gap)
@@ -645,8 +672,6 @@ def _paper_cells(
 def _our_cell(
     entry: PaperEntry, column: PaperColumn, found: _Found | None, devices: Sequence[str]
 ) -> Cell:
-    if column.kind == "study":
-        return Cell("no study", emphasis="muted")
     if column.kind == "fact" and column.family != "output":
         return Cell("not measured", emphasis="muted")
     if found is None:
@@ -658,6 +683,53 @@ def _our_cell(
     if column.kind == "time":
         return _our_time(entry, column, found, devices)
     return _our_score(entry, column, found)
+
+
+_NO_STUDY = Cell("no study", emphasis="muted")
+
+
+def _our_rating(row: str, studies: Sequence[Rated]) -> Cell:
+    """Return the mean rating of a row's method, with as many digits as the paper's."""
+    hits = [(study, entrant) for study in studies for entrant in _named(row, study.entrants)]
+    if len(hits) > 1:
+        raise BenchError(
+            f"{row} is in {len(hits)} places: "
+            + "; ".join(f"{entrant.id} of {study.label}" for study, entrant in hits)
+            + "; give one of them"
+        )
+    if not hits:
+        return _NO_STUDY if not studies else Cell("not rated", emphasis="muted")
+    study, entrant = hits[0]
+    estimate = study.estimates[entrant.id]
+    if estimate.mean is None:
+        return Cell("not rated", emphasis="muted")
+    error = estimate.standard_error
+    return Cell(
+        f"{estimate.mean:.4f}" + ("" if error is None else f" ± {error:.4f}"),
+        value=estimate.mean,
+        note=f"{study.label}; {estimate.views} ratings by {estimate.subjects} participants",
+    )
+
+
+def _study_notes(
+    table: PaperTable, studies: Sequence[Rated], asked: Sequence[Rated]
+) -> tuple[str, ...]:
+    if not any(column.kind == "study" for column in table.columns):
+        return ()
+    notes = []
+    for study in asked:
+        notes.append(
+            f"Rated: {study.label}. Mean over both questions; after ±: standard error over "
+            "participants."
+        )
+        if study.remarks:
+            notes.append(f"Not the paper's conditions: {'; '.join(study.remarks)}.")
+    notes.extend(
+        f"Not used, since it is not on {table.dataset}: {study.label}."
+        for study in studies
+        if study not in asked
+    )
+    return tuple(dict.fromkeys(notes))
 
 
 def _our_score(entry: PaperEntry, column: PaperColumn, found: _Found) -> Cell:
@@ -724,15 +796,7 @@ def _signed(gap: float, entry: PaperEntry) -> str:
 
 def _found(row: str, runs: Sequence[Measured]) -> _Found | None:
     """Return who is this row: by the name in its card, its title or its id."""
-    wanted = normalized(row)
-    if wanted.startswith("step"):
-        wanted = f"any3davatar{wanted}"
-    hits = [
-        _Found(run, entrant)
-        for run in runs
-        for entrant in run.numbers.entrants
-        if wanted in {normalized(name) for name in _names(entrant)}
-    ]
+    hits = [_Found(run, entrant) for run in runs for entrant in _named(row, run.numbers.entrants)]
     if len(hits) > 1:
         raise BenchError(
             f"{row} is in {len(hits)} places: "
@@ -740,6 +804,14 @@ def _found(row: str, runs: Sequence[Measured]) -> _Found | None:
             + "; give one of them"
         )
     return hits[0] if hits else None
+
+
+def _named(row: str, entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Return the entrants that are a row of the paper."""
+    wanted = normalized(row)
+    if wanted.startswith("step"):
+        wanted = f"any3davatar{wanted}"
+    return [e for e in entrants if wanted in {normalized(name) for name in _names(e)}]
 
 
 def _names(entrant: Entrant) -> tuple[str, ...]:

@@ -123,15 +123,23 @@ def tables(
         Format, typer.Option("--format", help="How it is printed.")
     ] = Format.TERMINAL,
     out: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+    studies: Annotated[
+        list[Path] | None,
+        typer.Option("--study", help="Made by `a3d-bench study score --format json`; repeatable."),
+    ] = None,
 ) -> None:
     """Print a table of the paper: its value, ours, and the difference; what was not run says so."""
     with exit_codes():
         from a3d_bench.report.formats import FORMATS
         from a3d_bench.report.results import read_results
+        from a3d_bench.study.report import rated
+        from a3d_bench.study.scores import read_scores
         from a3d_bench.tables import paper_comparison
 
         table = paper_comparison(
-            number, [read_results(_open(path)).measured() for path in runs or []]
+            number,
+            [read_results(_open(path)).measured() for path in runs or []],
+            [each for path in studies or [] for each in rated(read_scores(path))],
         )
         if table_format is Format.TERMINAL:
             _print([table], as_json=False)

@@ -46,7 +46,7 @@ def flip_heat(prediction: RGB, truth: RGB) -> RGB | None:
     """Return where a person would see two pictures differ, or None where their sizes do."""
     if prediction.shape != truth.shape:
         return None
-    return _heat(flip_map(*(np.float32(picture) / 255 for picture in (truth, prediction))))
+    return _heat(flip_map(truth.astype(np.float32) / 255, prediction.astype(np.float32) / 255))
 
 
 def write_display(picture: RGB, path: Path) -> None:

@@ -95,8 +95,9 @@ class Results:
             {capture.id: capture.strata for capture in self.captures},
         )
 
-    def measured(self) -> Measured:
-        """Return what the paper's tables take from here."""
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why numbers from here are not made under the paper's conditions."""
         remarks = []
         if self.protocol.name != self.protocol.data.kind:
             remarks.append(
@@ -107,10 +108,14 @@ class Results:
             remarks.append(f"the data is {', '.join(names)}")
         if self.partial:
             remarks.append(f"the data is partial, {self.partial}")
+        return tuple(remarks)
+
+    def measured(self) -> Measured:
+        """Return what the paper's tables take from here."""
         return Measured(
             self.label,
             self.protocol.data.kind,
-            tuple(remarks),
+            self.remarks,
             self.numbers(),
             timings(self.predictions.values()),
         )
