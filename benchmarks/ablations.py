@@ -305,7 +305,8 @@ def settings_between(before: TrainConfig, after: TrainConfig) -> tuple[str, ...]
 def shared_settings(trainings: Mapping[str, Training]) -> tuple[str, ...]:
     """Return what every arm was given on top of the preset and its own settings.
 
-    Arms that differ in more than their own settings, or that saw other data, are refused.
+    Arms that differ in more than their own settings, or that saw other data, are refused. What all
+    were given may be an arm's own setting too.
     """
     shared = {
         name: settings_between(ARMS[name].config(), each.config) for name, each in trainings.items()
@@ -313,7 +314,8 @@ def shared_settings(trainings: Mapping[str, Training]) -> tuple[str, ...]:
     first, *others = shared
     for name in others:
         apart = f"{name} and {first} don't belong on one page"
-        if shared[name] != shared[first]:
+        own = {*ARMS[name].settings, *ARMS[first].settings}
+        if not set(shared[name]) ^ set(shared[first]) <= own:
             got = " against ".join(" ".join(shared[one]) or "nothing" for one in (name, first))
             sys.exit(f"{apart}: beside the arms' own settings they were trained with {got}")
         if trainings[name].data_digest != trainings[first].data_digest:

@@ -144,9 +144,7 @@ def fitted(
     gram = centred.mT @ centred + RIDGE * torch.eye(read.shape[1])
     weights = torch.linalg.solve(gram.double(), (centred.mT @ wanted).double()).float()  # (F, P)
     rank = config.hull_ways
-    # Right singular vectors of centred @ weights, over as many rows as there are features.
-    triangle = torch.linalg.qr(centred, mode="r")[1]
-    directions = torch.linalg.svd(triangle @ weights, full_matrices=False)[2][:rank]  # (R, P)
+    directions = principal_directions(centred, weights)[:rank]  # (R, P)
     reading = directions @ weights.mT  # (R, F)
     rows = F.pad(directions, (0, 0, 0, rank - len(directions)))
     reading = F.pad(reading, (0, 0, 0, rank - len(reading)))
@@ -162,6 +160,18 @@ def fitted(
         reading_bias=-reading @ middle,
         ways=ways,
     )
+
+
+def principal_directions(
+    centred: Float[Tensor, "N F"], weights: Float[Tensor, "F P"]
+) -> Float[Tensor, "R P"]:
+    """Return right singular vectors of ``centred @ weights``, strongest first.
+
+    Over as many rows as there are features, by eigenvectors of their products: P is large.
+    """
+    rows = (torch.linalg.qr(centred, mode="r")[1] @ weights).double()
+    left = torch.linalg.eigh(rows @ rows.mT)[1].flip(-1)
+    return F.normalize(left.mT @ rows).float()
 
 
 def random_waves(
