@@ -30,6 +30,7 @@ from any3davatar.train.samples import MIRRORED_CANONICAL, canonical_indices, rea
 
 RIDGE = 20.0  # 3 is 0.1 dB better on unseen heads, but knows its own too well to learn from
 WAVE_LENGTH = 3.0  # squared distances, in medians of the set, at which the kernel falls to 1 / e
+APART_MIN = 0.1  # squared distance of portraits that differ in next to nothing
 MEDIAN_OF = 500  # heads whose distances stand for all
 HULL_VIEWS = 16  # silhouettes that a head's own hull is carved from, the canonical four among them
 HULL_STEPS = 64
@@ -167,7 +168,7 @@ def principal_directions(
 ) -> Float[Tensor, "R P"]:
     """Return right singular vectors of ``centred @ weights``, strongest first.
 
-    Over as many rows as there are features, by eigenvectors of their products: P is large.
+    R is the smaller of N and F. By eigenvectors of the products of rows, since P is large.
     """
     rows = (torch.linalg.qr(centred, mode="r")[1] @ weights).double()
     left = torch.linalg.eigh(rows @ rows.mT)[1].flip(-1)
@@ -184,8 +185,9 @@ def random_waves(
     """
     generator = torch.Generator().manual_seed(0)
     some = read[evenly(range(len(read)), MEDIAN_OF)]
-    typical = float(torch.pdist(some).square().median())
-    spread = math.sqrt(2 / (WAVE_LENGTH * max(typical, 1e-6)))
+    apart = torch.pdist(some).square()
+    typical = float(apart.median()) if len(apart) else 0.0
+    spread = math.sqrt(2 / (WAVE_LENGTH * max(typical, APART_MIN)))
     half = config.hull_waves // 2
     frequencies = spread * torch.randn(half, read.shape[1], generator=generator)
     phases = 2 * math.pi * torch.rand(half, generator=generator)

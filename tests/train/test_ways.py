@@ -94,6 +94,16 @@ def test_waves_are_as_wide_as_the_set() -> None:
         assert kernel == pytest.approx(math.exp(-1 / WAVE_LENGTH), abs=0.03)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_set_of_one_head_is_followed_by_that_head(heads: int) -> None:
+    """One portrait, or one twice: there is no distance to take a width from."""
+    read = torch.rand(1, MODEL.hull_features, generator=torch.Generator().manual_seed(6))
+    change = torch.full((heads, 4, 5, 8, 8), 0.01)
+    got = fitted(hull(MODEL), read.expand(heads, -1), change, MODEL)
+    amounts = amounts_of(torch.rand(3, MODEL.hull_features), got)
+    assert float(torch.einsum("nr,rvchw->nvchw", amounts, got.ways).abs().max()) < 1e-5
+
+
 def test_a_set_that_never_changes_has_no_ways_and_its_own_mean() -> None:
     mean = hull(MODEL)
     change = torch.full((6, 4, 5, 8, 8), 0.01)
