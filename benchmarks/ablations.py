@@ -104,7 +104,6 @@ PAPER_CONDITIONING = (
     "model.silhouette=false",
     "model.hull_ways=0",
     "model.hull_waves=0",
-    "model.repaint=false",
     "alpha_weight=0",
 )
 NO_SILHOUETTE = ("model.hull_ways=0", "model.hull_waves=0", "model.silhouette=false")
@@ -131,7 +130,7 @@ ARMS: Mapping[str, Arm] = {
         ),
         Arm("no-silhouette", "nor knows the portrait's alpha", NO_SILHOUETTE, "no-ways"),
         Arm("no-hull", "nor starts from a mean head", NO_HULL, "no-ways"),
-        Arm("no-repaint", "the portrait looked up where they start", ("model.repaint=false",)),
+        Arm("repaint", "the portrait looked up where Gaussians end", ("model.repaint=true",)),
         Arm("no-color-skip", "no colours of the portrait in front", ("model.color_skip=false",)),
         Arm("no-palette", "no palette of the portrait's colours", ("model.palette_colors=0",)),
         Arm("no-alpha", "no loss on alpha", ("alpha_weight=0",)),
@@ -150,7 +149,7 @@ SWITCH_ARMS = (
     "no-ways",
     "no-silhouette",
     "no-hull",
-    "no-repaint",
+    "repaint",
     "no-color-skip",
     "no-palette",
     "no-alpha",

@@ -1,8 +1,7 @@
 """Fill in what docs/training.md says about the network that ships.
 
-``python docs/trained_network.py TRAINING_RUN[:SAMPLES]... BENCHMARK_RUN``: the folders of
-`any3davatar train`, each begun with the weights that the one before had after so many samples; and
-that of `a3d-bench run --protocol anyhead-64` with `any3davatar` among its methods. Writes the
+``python docs/trained_network.py TRAINING_RUN BENCHMARK_RUN``: the folder of `any3davatar train`,
+and that of `a3d-bench run --protocol anyhead-64` with `any3davatar` among its methods. Writes the
 tables between the page's markers, and ``docs/trained_network.jpg``.
 """
 
@@ -25,7 +24,7 @@ from any3davatar.io import read_png
 PAGE = Path(__file__).parent / "training.md"
 PICTURE = Path(__file__).parent / "trained_network.jpg"
 METHOD = "any3davatar"
-SAMPLES_A_ROW = 2_000
+SAMPLES_A_ROW = 4_000
 TERMS = {"loss": "loss", "render_l2": "L2", "render_lpips": "LPIPS", "render_alpha": "alpha L2"}
 AZIMUTHS_DEG = (0.0, 45.0, 90.0, 135.0, 180.0, -90.0)
 HEADS_SHOWN = 8
@@ -35,12 +34,12 @@ ENLARGED = 2  # a page shows pictures of 64 pixels too small to judge
 def main() -> None:
     """Write the tables and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("training", nargs="+")
+    parser.add_argument("training", type=Path)
     parser.add_argument("benchmark", type=Path)
     arguments = parser.parse_args()
     results = read_results(RunFolder.open(arguments.benchmark))
     text = PAGE.read_text()
-    text = between(text, "curve", curve(arguments.training))
+    text = between(text, "curve", curve(arguments.training / "log.jsonl"))
     text = between(text, "scores", scores(results))
     PAGE.write_text(text)
     sheet(results).save(PICTURE, quality=92)
@@ -56,23 +55,16 @@ def between(text: str, name: str, filling: str) -> str:
     return f"{before}{begin}\n\n{filling.strip()}\n\n{end}{after}"
 
 
-def curve(runs: Iterable[str]) -> str:
+def curve(log: Path) -> str:
     """Return losses and the score of the held-out heads by samples, as a Markdown table."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    held_out = {line["samples"]: line["psnr_db"] for line in lines if line["kind"] == "held_out"}
+    trained = [line for line in lines if line["kind"] == "train"]
     rows = [f"| samples | {' | '.join(TERMS.values())} | held-out heads, dB |", "|--:" * 6 + "|"]
-    before = 0
-    for run in runs:
-        folder, _, until = run.partition(":")
-        lines = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-        held_out = {
-            line["samples"]: line["psnr_db"] for line in lines if line["kind"] == "held_out"
-        }
-        trained = [line for line in lines if line["kind"] == "train"]
-        last = int(until) if until else trained[-1]["samples"]
-        for end in [*range(SAMPLES_A_ROW, last, SAMPLES_A_ROW), last]:
-            window = [line for line in trained if end - SAMPLES_A_ROW < line["samples"] <= end]
-            means = [f"{mean(window, term):.4f}" for term in TERMS]
-            rows.append(f"| {before + end:,} | {' | '.join(means)} | {held_out[end]:.2f} |")
-        before += last
+    for end in range(SAMPLES_A_ROW, trained[-1]["samples"] + 1, SAMPLES_A_ROW):
+        window = [line for line in trained if end - SAMPLES_A_ROW < line["samples"] <= end]
+        means = [f"{mean(window, term):.4f}" for term in TERMS]
+        rows.append(f"| {end:,} | {' | '.join(means)} | {held_out[end]:.2f} |")
     return "\n".join(rows)
 
 

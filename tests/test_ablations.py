@@ -173,10 +173,9 @@ def training(name: str, *settings: str, data: str = "d") -> Training:
 def test_arms_of_one_page_were_trained_alike():
     trainings = {n: training(n, "total_samples=800") for n in ("one-step", "avas", "noise-latent")}
     assert ablations.shared_settings(trainings) == ("total_samples=800",)
-    # What one arm sets itself may be given to all: here the old way to look up the portrait.
-    names = ("one-step", "paper-conditioning", "no-repaint")
-    older = {n: training(n, "model.repaint=false") for n in names}
-    assert ablations.shared_settings(older) == ("model.repaint=false",)
+    # What one arm sets itself may be given to all.
+    alike = {n: training(n, "model.repaint=true") for n in ("one-step", "avas", "repaint")}
+    assert ablations.shared_settings(alike) == ("model.repaint=true",)
 
 
 @pytest.mark.parametrize(

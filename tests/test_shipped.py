@@ -1,4 +1,6 @@
-"""The network that comes with the package: small, whole, of the preset, and better than nothing."""
+"""The network that comes with the package: small, whole, of a preset, and better than nothing."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from any3davatar.render import render
 
 def test_it_is_the_mini_preset_and_fits_into_a_package() -> None:
     assert SHIPPED.stat().st_size < 20e6
-    assert Reconstructor.load().model.config == PRESETS["mini"]
+    # Trained before the guess could bend.
+    before = replace(PRESETS["mini"], hull_ways=64, hull_waves=0)
+    assert Reconstructor.load().model.config == before
 
 
 @pytest.mark.weights

@@ -272,7 +272,6 @@ def _small_machine(
         silhouette=True,
         hull_ways=128,
         hull_waves=1024,
-        repaint=True,
     )
 
 
