@@ -687,7 +687,7 @@ The comparisons of the paper's section 4.3 (Tables 4 and 5, Figures 4, 6 and 8) 
 benchmarks.ablations`.
 
 **Scale.** Preset `{PRESET}`: {config.model.size_px} pixels, {config.model.gaussians:,} \
-Gaussians, {config.total_samples:,} samples in batches of {config.batch}, {first.groups} \
+Gaussians, {config.total_samples:,} samples in batches of {config.batch}, {first.groups:,} \
 training groups (SHA-256 `{first.data_digest[:8]}...`), seed {config.seed}. The paper trains \
 512-pixel networks for two days on eight GPUs; what holds at one scale need not hold at the \
 other. Scored under `{scores.results.protocol.id}` at {size_px} pixels on \
