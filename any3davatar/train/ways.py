@@ -28,7 +28,7 @@ from any3davatar.train.config import TrainConfig
 from any3davatar.train.hull import COVERED, REACH_USED, carve, evenly, read_each, read_whole
 from any3davatar.train.samples import MIRRORED_CANONICAL, canonical_indices, read_framed
 
-RIDGE = 20.0  # 3 is 0.1 dB better on unseen heads, but knows its own too well to learn from
+RIDGE = 20.0  # 3 is 0.1 dB better on unseen heads, but knows those of the set much better still
 WAVE_LENGTH = 3.0  # squared distances, in medians of the set, at which the kernel falls to 1 / e
 APART_MIN = 0.1  # squared distance of portraits that differ in next to nothing
 MEDIAN_OF = 500  # heads whose distances stand for all
