@@ -13,7 +13,7 @@ from any3davatar.core.rigs import RADIUS, VERTICAL_FOV_DEG
 
 Noise = Literal["pixel+plucker", "pixel", "latent"]  # where noise enters: Any3DAvatar, D.4
 
-ADDED = ("hull_waves", "repaint")  # switches that files of before do not name: off in them
+LATER_SWITCHES = ("hull_waves", "repaint")  # files of before do not name them: off there
 VIEWS = 4  # front, left, right, back: Any3DAvatar, section 3.1
 
 
@@ -231,8 +231,10 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """
     names = {field.name for field in fields(ModelConfig)}
     wrong = set(values) ^ names
-    if wrong - (set(ADDED) - set(values)):
-        raise InvalidInput(f"other fields than this version's: {sorted(wrong)}")
+    if wrong - (set(LATER_SWITCHES) - set(values)):
+        raise InvalidInput(
+            f"other fields than this version's: {sorted(wrong)}; use the version that wrote them"
+        )
     return ModelConfig(**values)
 
 

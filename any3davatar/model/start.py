@@ -186,12 +186,9 @@ def seen_from_front(scaffold: Scaffold) -> Bool[Tensor, "4 H W"]:
     """Return which starts of the mean head the front camera sees: no start stands before them."""
     depth = scaffold.depth_of(scaffold.start_depth)  # (4, H, W)
     points = scaffold.to_world(scaffold.on_rays(depth)[None])[0]  # (4, H, W, 3)
-    pixels, z = scaffold.cameras[FRONT].project(points.flatten(0, 2))
-    grid = (2 * pixels / scaffold.size_px - 1)[None, None]
-    front = F.grid_sample(
-        depth[FRONT][None, None], grid, padding_mode="border", align_corners=False
-    )
-    return (z < front.flatten() + SEEN_DEPTH).unflatten(0, depth.shape)
+    _, z = scaffold.cameras[FRONT].project(points.flatten(0, 2))
+    front = in_front_of(scaffold, points[None], depth[FRONT][None, None])[0, :, 0]
+    return z.unflatten(0, depth.shape) < front + SEEN_DEPTH
 
 
 def carved_opacity(

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from any3davatar.core import InvalidInput
 from any3davatar.model import CheckpointError, load_weights, save_weights
-from any3davatar.model.config import ADDED, ModelConfig
+from any3davatar.model.config import LATER_SWITCHES, ModelConfig
 from tests.model.tiny import EXTRAS, PAPER, inputs, network, opened
 
 
@@ -184,7 +184,7 @@ def test_damaged_metadata(stored: Path, changes: dict[str, object], message: str
 def test_files_of_before_a_switch_have_it_off(tmp_path: Path) -> None:
     stored = tmp_path / "weights.safetensors"
     save_weights(stored, network(PAPER))
-    before = {name: value for name, value in asdict(PAPER).items() if name not in ADDED}
+    before = {name: value for name, value in asdict(PAPER).items() if name not in LATER_SWITCHES}
     rewrite(stored, config=json.dumps(before))
     assert load_weights(stored).config == PAPER
     without_noise = {name: value for name, value in before.items() if name != "noise"}
