@@ -391,12 +391,8 @@ class _Pictures:
         return self._put(name, picture) if picture is not None else ""
 
     def _predicted(self, entrant: str, capture: CaptureRow, view: int) -> RGB | None:
-        files = self._results.files[entrant]
-        alignment = self._results.protocol.alignment.main
-        path = files.run.view_path(files.method, capture.slug, view, alignment)
-        if not path.is_file():
-            path = files.run.view_path(files.method, capture.slug, view)
-        return read_over(path, self._background) if path.is_file() else None
+        path, _ = self._results.shown_view(entrant, capture, view)
+        return read_over(path, self._background)
 
     def _truth(self, capture: CaptureRow, view: int) -> RGB | None:
         key = (capture.id, view)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from a3d_bench.protocol import Protocol
 from a3d_bench.store import CaptureRow, RunFolder
 from a3d_bench.tables import Measured
 from a3d_bench.timing import timings
-from a3d_bench.types import Prediction
+from a3d_bench.types import Alignment, Prediction
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ class Results:
         if self.partial:
             remarks.append(f"the data is partial, {self.partial}")
         return tuple(remarks)
+
+    def shown_view(self, entrant: str, capture: CaptureRow, view: int) -> tuple[Path, Alignment]:
+        """Return the file that stands for an entrant's view, and what was done to it.
+
+        After the main alignment where there is one, else as it was predicted; it need not exist.
+        """
+        files, alignment = self.files[entrant], self.protocol.alignment.main
+        path = files.run.view_path(files.method, capture.slug, view, alignment)
+        if path.is_file():
+            return path, alignment
+        return files.run.view_path(files.method, capture.slug, view), "none"
 
     def measured(self) -> Measured:
         """Return what the paper's tables take from here."""

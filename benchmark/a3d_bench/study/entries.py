@@ -20,7 +20,6 @@ from a3d_bench.report.pictures import LOSSLESS_UP_TO_PX, RGB, read_over
 from a3d_bench.report.results import Results, data_digest, merged, read_results
 from a3d_bench.store import CaptureRow, RunFolder
 from a3d_bench.study.key import DataSet, Direction, RunMark, ShownPicture, StudiedMethod
-from a3d_bench.types import Alignment
 
 SHEET_PX = 512
 """Longest side of a picture on a sheet."""
@@ -214,12 +213,7 @@ def _portrait(results: Results, capture: CaptureRow) -> tuple[str, ShownPicture]
 def _predicted(
     results: Results, entrant: Entrant, capture: CaptureRow, title: str, view: int
 ) -> tuple[str, ShownPicture]:
-    files = results.files[entrant.id]
-    alignment: Alignment = results.protocol.alignment.main
-    path = files.run.view_path(files.method, capture.slug, view, alignment)
-    if not path.is_file():
-        alignment = "none"
-        path = files.run.view_path(files.method, capture.slug, view)
+    path, alignment = results.shown_view(entrant.id, capture, view)
     picture = read_over(path, results.protocol.picture.background)
     size_px = results.protocol.picture.size_px
     shown = picture is not None and picture.shape[:2] == (size_px, size_px)
