@@ -377,20 +377,27 @@ def _strata_table(name: str, title: str, numbers: Aggregate, summary: Summary) -
 def _estimate_cell(metric: MetricTraits, estimate: Estimate) -> Cell:
     if estimate.mean is None:
         return Cell(NOTHING, emphasis="muted", note="no view with a value")
+    note = (
+        f"{estimate.subjects} subjects, {estimate.views} views; {estimate.scored} of "
+        f"{estimate.expected} scored"
+    )
+    return mean_cell(estimate, estimate.mean, metric.decimals, note)
+
+
+def mean_cell(estimate: Estimate, mean: float, digits: int, note: str) -> Cell:
+    """Return a mean with its interval and where it stands; ``note`` is the tooltip."""
     interval = estimate.interval
-    digits = metric.decimals
     emphasis: Emphasis = "plain"
     if estimate.standing in ("best", "tied"):
         emphasis = "best" if estimate.standing == "best" else "tied"
     return Cell(
-        f"{estimate.mean:.{digits}f}",
+        f"{mean:.{digits}f}",
         f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if interval else "",
         emphasis,
-        estimate.mean,
+        mean,
         interval.low if interval else None,
         interval.high if interval else None,
-        f"{estimate.subjects} subjects, {estimate.views} views; {estimate.scored} of "
-        f"{estimate.expected} scored",
+        note,
     )
 
 

@@ -10,13 +10,13 @@ from a3d_bench.tables import (
     NOTHING,
     TIE,
     Cell,
-    Emphasis,
     Heading,
     Rated,
     Row,
     Table,
     comparison_cells,
     coverage_cell,
+    mean_cell,
 )
 
 _DIGITS = 2
@@ -111,19 +111,8 @@ def _ratings_notes(scores: StudyScores, each: RatedDataSet) -> tuple[str, ...]:
 def _rating_cell(estimate: Estimate) -> Cell:
     if estimate.mean is None:
         return Cell(NOTHING, emphasis="muted", note="no rating")
-    emphasis: Emphasis = "plain"
-    if estimate.standing in ("best", "tied"):
-        emphasis = "best" if estimate.standing == "best" else "tied"
-    interval = estimate.interval
-    return Cell(
-        f"{estimate.mean:.{_DIGITS}f}",
-        f"[{interval.low:.{_DIGITS}f}, {interval.high:.{_DIGITS}f}]" if interval else "",
-        emphasis,
-        estimate.mean,
-        interval.low if interval else None,
-        interval.high if interval else None,
-        f"{estimate.subjects} participants, {estimate.views} ratings",
-    )
+    note = f"{estimate.subjects} participants, {estimate.views} ratings"
+    return mean_cell(estimate, estimate.mean, _DIGITS, note)
 
 
 def _count_cell(estimate: Estimate) -> Cell:
