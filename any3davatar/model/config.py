@@ -50,7 +50,7 @@ class ModelConfig:
         aligned_image: show `E_GS` the portrait beside the front view's noise and its mirror image
             beside the back's, as three more channels.
         hull_start: start from a mean head (`any3davatar.model.scaffold.Hull`), not from planes.
-        hull_ways: ways in which that head follows the portrait, by a linear regression that the
+        hull_ways: ways in which that head follows the portrait, by a ridge regression that the
             training set decides (`any3davatar.train.ways`); 0 starts everybody at the mean.
         hull_waves: random Fourier features that the regression reads beside pixels, so that it can
             bend (`any3davatar.model.start.waves`); 0 is a linear one.
