@@ -18,7 +18,7 @@ from torch import Tensor
 
 from any3davatar.core.errors import InvalidInput
 from any3davatar.render import cpu, reference
-from any3davatar.render.cpu import build
+from any3davatar.render.cpu import binding, build
 from any3davatar.render.settings import ALPHA_MAX, Rasterized, RasterSettings
 from tests.render.scenes import DIFFERENTIABLE, RasterScene, cloud_scene, head_scene
 
@@ -253,9 +253,30 @@ def _draw_in_child(connection: Connection, scene: RasterScene) -> None:
     connection.send_bytes(draw(cpu.rasterize, scene, (64, 64)).channels.numpy().tobytes())
 
 
+@pytest.mark.skipif(binding.gomp_parallel() is None, reason="torch here runs on no libgomp")
+def test_own_threads_draw_what_borrowed_ones_do() -> None:
+    scene, size = head_scene(5000, width=150, height=90, views=2), (150, 90)
+    kernel = binding.kernel_of(CPU_BUILD)
+    torch.set_num_threads(3)
+    borrowed = draw_and_pull(cpu.rasterize, scene, size, with_depth=True)
+    try:
+        kernel.a3d_borrow_team(None)
+        own = draw_and_pull(cpu.rasterize, scene, size, with_depth=True)
+    finally:
+        kernel.a3d_borrow_team(binding.gomp_parallel())
+    assert_equal(own, borrowed)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_borrows_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # not the process that imported the binding
+    assert binding.gomp_parallel() is None
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_renders() -> None:
     scene = head_scene(2000, width=64)
+    torch.set_num_threads(2)  # so that the parent's threads are there to be missed
     here = draw(cpu.rasterize, scene, (64, 64)).channels.numpy().tobytes()
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)

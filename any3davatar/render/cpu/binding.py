@@ -1,9 +1,12 @@
 """The kernel's C interface as Python sees it: the mirror of ``kernel/abi.h``."""
 
+import contextlib
 import ctypes
+import os
 import weakref
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -74,8 +77,27 @@ _OK, _NON_FINITE, _ZERO_QUAT, _NO_MEMORY = range(4)
 _ARRAYS = ("means", "quats", "scales", "opacities", "colors", "sh")  # A3dArray
 
 
+_PROCESS_ID = os.getpid()  # at import
+
+
+def gomp_parallel() -> int | None:
+    """Return the address of ``GOMP_parallel`` in the OpenMP library that torch runs on, if any.
+
+    None too in a process that was forked: its OpenMP threads stayed behind in the parent.
+    """
+    if os.getpid() != _PROCESS_ID or not hasattr(os, "RTLD_NOLOAD"):
+        return None
+    home = Path(torch.__file__).parent
+    for folder in (home / "lib", home.with_name("torch.libs")):
+        for path in sorted(folder.glob("libgomp*.so*")):
+            with contextlib.suppress(OSError):  # lies there, but is not what is loaded
+                library = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+                return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
+    return None
+
+
 @cache
-def _kernel(build: Build) -> ctypes.CDLL:
+def kernel_of(build: Build) -> ctypes.CDLL:
     """Load a build and declare its functions; refuse one whose structures differ from ours."""
     kernel = load(build)
     structures = (_Scene, _Pictures, _Gradients, _Fault)
@@ -97,6 +119,9 @@ def _kernel(build: Build) -> ctypes.CDLL:
         pointer(_Scene), pointer(_Pictures), ctypes.c_void_p, pointer(_Pictures),
         pointer(_Gradients), ctypes.c_int32,
     ]  # fmt: skip
+    kernel.a3d_borrow_team.restype = None
+    kernel.a3d_borrow_team.argtypes = [ctypes.c_void_p]
+    kernel.a3d_borrow_team(gomp_parallel())
     kernel.a3d_free.restype = None
     kernel.a3d_free.argtypes = [ctypes.c_void_p]
     return kernel
@@ -205,7 +230,7 @@ def draw(
         alpha=torch.empty(heads, views, 1, *size),
         depth_sum=torch.empty(heads, views, 1, *size) if with_depth else None,
     )
-    kernel = _kernel(frame.build)
+    kernel = kernel_of(frame.build)
     address = ctypes.c_void_p()
     fault = kernel.a3d_forward(
         _scene_structure(scene, frame),
@@ -230,7 +255,7 @@ def pull_back(
         name: torch.empty_like(getattr(scene, name)) if wanted[name] else None
         for name in _GRADIENTS
     }
-    fault = _kernel(frame.build).a3d_backward(
+    fault = kernel_of(frame.build).a3d_backward(
         _scene_structure(scene, frame),
         _pictures_structure(pictures),
         tape.address,

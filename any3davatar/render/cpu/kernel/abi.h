@@ -64,6 +64,10 @@ struct A3dTape;
 // Sizes of A3dScene, A3dPictures, A3dGradients, A3dFault: the binding checks its mirror.
 A3D_EXPORT void a3d_layout(int64_t sizes[4]);
 
+// Lets calls from this process run on the team of an OpenMP library that is loaded already: the
+// address of its GOMP_parallel. Null, as at first: on threads of their own.
+A3D_EXPORT void a3d_borrow_team(void* gomp_parallel);
+
 // Renders. When `tape` is not null, *tape receives what a3d_backward needs; the caller frees it.
 A3D_EXPORT A3dFault a3d_forward(const A3dScene* scene, const A3dPictures* pictures,
                                 int32_t threads, A3dTape** tape);

@@ -148,6 +148,12 @@ void a3d_layout(int64_t sizes[4]) {
   sizes[3] = sizeof(A3dFault);
 }
 
+void a3d_borrow_team(void* gomp_parallel) {
+  borrowed_team().process = getpid();
+  borrowed_team().run.store(reinterpret_cast<GompParallel>(gomp_parallel),
+                            std::memory_order_release);
+}
+
 A3dFault a3d_forward(const A3dScene* scene, const A3dPictures* pictures, int32_t threads,
                      A3dTape** tape) {
   try {

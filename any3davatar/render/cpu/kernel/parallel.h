@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,10 +21,48 @@ namespace a3d {
 
 struct NoScratch {};
 
+// libgomp's GOMP_parallel: runs fn(data) on `threads` threads of the caller's team.
+using GompParallel = void (*)(void (*fn)(void*), void* data, unsigned threads, unsigned flags);
+
+// The team of threads that somebody else keeps, if any, and the process that it belongs to.
+struct BorrowedTeam {
+  std::atomic<GompParallel> run{nullptr};
+  std::atomic<pid_t> process{0};
+};
+
+inline BorrowedTeam& borrowed_team() {
+  static BorrowedTeam team;
+  return team;
+}
+
+// Runs `work` on the caller's thread and up to `helpers` others; returns when all have ended.
+template <class Work>
+void run_together(int64_t helpers, Work& work) {
+  const BorrowedTeam& team = borrowed_team();
+  const GompParallel run = team.run.load(std::memory_order_acquire);
+  if (run && helpers > 0 && team.process.load() == getpid()) {
+    run([](void* of) { (*static_cast<Work*>(of))(); }, &work, unsigned(helpers) + 1, 0);
+    return;
+  }
+  std::vector<std::thread> started;
+  started.reserve(std::max<int64_t>(helpers, 0));
+  for (int64_t i = 0; i < helpers; ++i) {
+    try {
+      started.emplace_back([&work] { work(); });
+    } catch (const std::system_error&) {
+      break;  // the system has no more threads: the ones there are do the work
+    }
+  }
+  work();
+  for (std::thread& helper : started) helper.join();
+}
+
 // Runs job(0) .. job(count - 1), each once, on up to `threads` threads, the caller's among them.
-// Threads live for one call: nothing survives to be broken by a fork, and starting one (~20 us)
-// is small against a phase. Each thread makes one `Scratch` and hands it to its jobs; what a job
-// computes must not depend on what the scratch held, nor on which thread runs it.
+// They are torch's own OpenMP threads where those can be borrowed: torch's wait for their next
+// work spinning, for some milliseconds, and threads of ours would have to share the cores with
+// them. Otherwise, and after a fork, which a team does not survive, they live for one call.
+// Each thread makes one `Scratch` and hands it to its jobs; what a job computes must not depend on
+// what the scratch held, nor on which thread runs it.
 // The first exception of a job is thrown again here, after all threads have ended.
 template <class Scratch, class Job>
 void parallel_for(int64_t count, int threads, const Job& job) {
@@ -40,18 +79,7 @@ void parallel_for(int64_t count, int threads, const Job& job) {
       if (!failure) failure = std::current_exception();
     }
   };
-  std::vector<std::thread> helpers;
-  int64_t wanted = std::min<int64_t>(threads, count) - 1;
-  helpers.reserve(std::max<int64_t>(wanted, 0));
-  for (int64_t i = 0; i < wanted; ++i) {
-    try {
-      helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-      break;  // the system has no more threads: the ones there are do the work
-    }
-  }
-  work();
-  for (std::thread& helper : helpers) helper.join();
+  run_together(std::min<int64_t>(threads, count) - 1, work);
   if (failure) std::rethrow_exception(failure);
 }
 
