@@ -9,9 +9,9 @@ import pytest
 
 from a3d_bench.errors import BenchError
 from a3d_bench.paper import PAPER_TABLES, normalized, paper_entries, paper_table
+from a3d_bench.paper_comparison import Counted, Measured, paper_comparison
 from a3d_bench.report.formats import FORMATS, to_csv, to_latex, to_markdown
 from a3d_bench.report.results import read_results
-from a3d_bench.tables import Measured, paper_comparison
 from tests.bench.synthetic_run import FakeMethod, smoke, write_run
 
 NUMBERS = range(1, 10)
@@ -89,7 +89,7 @@ def test_without_runs_nothing_is_filled_in(number: int) -> None:
             if cell.note or row.kind == "header":
                 continue
             assert cell.value is None
-            assert cell.text in ("", "—", "not run", "no study", "not measured")
+            assert cell.text in ("", "—", "not run", "no study", "not counted")
 
 
 def test_tables_1_to_9_have_the_papers_rows_and_columns() -> None:
@@ -172,8 +172,67 @@ def test_infer_and_render_add_up_and_file_types_agree(measured: Measured) -> Non
 
 
 def test_method_in_two_runs_is_refused(measured: Measured) -> None:
-    with pytest.raises(BenchError, match=r"ID-Sculpt is in 2 places: .*give one of them"):
+    with pytest.raises(BenchError, match=r"ID-Sculpt is in 2 places: .*give one of the runs"):
         paper_comparison(1, [measured, measured])
+
+
+def test_a_row_goes_to_who_was_chosen(measured: Measured) -> None:
+    column = measured.numbers.main.column("psnr", "none")
+    assert column is not None
+    table = paper_comparison(1, [measured], chosen={"any3d avatar": "id-sculpt"})
+    place = [heading.full for heading in table.headings].index("PSNR ↑ ours")
+    rows = {row.title: row.cells[place] for row in table.rows}
+    assert rows["Any3DAvatar"].value == column.estimates["id-sculpt"].mean
+    steps = paper_comparison(4, [measured], chosen={"step=10": "ours"})
+    row = next(row for row in steps.rows if row.title == "step=10")
+    place = [heading.full for heading in steps.headings].index("PSNR ↑ ours")
+    assert row.cells[place].value == column.estimates["ours"].mean
+
+
+def test_two_entrants_of_one_row_ask_for_a_choice(tmp_path: Path) -> None:
+    methods = (
+        FakeMethod("ours", "Ours", 4, paper_name="Any3DAvatar"),
+        FakeMethod("ten-steps", "Ten steps", 1, paper_name="Any3DAvatar"),
+    )
+    run = read_results(write_run(tmp_path / "run", methods=methods, pictures=False)).measured()
+    with pytest.raises(BenchError, match=r"in 2 places: .* say which .* --row 'Any3DAvatar=ten-st"):
+        paper_comparison(1, [run])
+    table = paper_comparison(1, [run], chosen={"Any3DAvatar": "ours"})
+    assert any(row.title == "Any3DAvatar" and row.cells[4].value for row in table.rows)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"MetaHead": "ours"}, r"Table 1 has no row 'MetaHead'; expected one of PanoHead, "),
+        (
+            {"PanoHead": "panohead"},
+            r"nobody is named 'panohead' in these runs; expected one of ours",
+        ),
+    ],
+)
+def test_a_choice_of_nobody_is_refused(
+    measured: Measured, chosen: dict[str, str], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        paper_comparison(1, [measured], chosen=chosen)
+
+
+def test_a_data_set_is_counted_beside_the_papers() -> None:
+    facts = {
+        "ID Number": "16", "Accessory": "✓", "Full Head": "✓", "Camera View": "80",
+        "Stylized Head": "✗", "Detailed View": "✗",
+    }  # fmt: skip
+    table = paper_comparison(6, [], data=Counted("mini", facts))
+    rows = {row.title: row for row in table.rows}
+    assert [cell.text for cell in rows["AnyHead"].cells] == [
+        "1060", "16", "-1044", "✓", "✓", "same", "✓", "✓", "same", "80", "80", "+0",
+        "✓", "✗", "differs", "✓", "✗", "differs",
+    ]  # fmt: skip
+    assert {cell.text for cell in rows["NeRSemble"].cells[1::3]} == {"not counted"}
+    assert "Ours: mini." in table.notes
+    with pytest.raises(BenchError, match="Table 1 counts no data sets; leave out --data"):
+        paper_comparison(1, [], data=Counted("mini", facts))
 
 
 def test_unknown_table_is_refused() -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from a3d_bench.cli import app
 from a3d_bench.errors import BenchError
+from a3d_bench.paper_comparison import paper_comparison
 from a3d_bench.report.formats import to_csv
 from a3d_bench.statistics import clustered_interval, sign_flip_p
 from a3d_bench.study.agreement import interval_alpha
@@ -21,7 +22,6 @@ from a3d_bench.study.answers import Answers, read_answers
 from a3d_bench.study.key import Head, Key, Sheet
 from a3d_bench.study.report import in_text, rated, study_tables
 from a3d_bench.study.scores import StudyScores, read_scores, score_study, write_scores
-from a3d_bench.tables import paper_comparison
 from tests.bench.study_examples import (
     answer_file,
     write_answers,

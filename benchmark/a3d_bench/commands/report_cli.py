@@ -9,6 +9,7 @@ import typer
 from a3d_bench.commands.ending import exit_codes
 
 if TYPE_CHECKING:
+    from a3d_bench.paper_comparison import Counted
     from a3d_bench.store import RunFolder
     from a3d_bench.tables import Table
 
@@ -127,19 +128,33 @@ def tables(
         list[Path] | None,
         typer.Option("--study", help="Made by `a3d-bench study score --format json`; repeatable."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Table 6: a data set with AnyHead's folders, to be counted."),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row",
+            help="ROW=METHOD: which method of the runs a row is, where its name alone does not "
+            "say; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Print a table of the paper: its value, ours, and the difference; what was not run says so."""
     with exit_codes():
+        from a3d_bench.paper_comparison import paper_comparison
         from a3d_bench.report.formats import FORMATS
         from a3d_bench.report.results import read_results
         from a3d_bench.study.report import rated
         from a3d_bench.study.scores import read_scores
-        from a3d_bench.tables import paper_comparison
 
         table = paper_comparison(
             number,
             [read_results(_open(path)).measured() for path in runs or []],
             [each for path in studies or [] for each in rated(read_scores(path))],
+            data=None if data is None else _counted(data),
+            chosen=_choices(rows or []),
         )
         if table_format is Format.TERMINAL:
             _print([table], as_json=False)
@@ -150,6 +165,36 @@ def tables(
         else:
             out.write_text(text, encoding="utf-8")
             typer.echo(f"table: {out}")
+
+
+def _counted(root: Path) -> "Counted":
+    from a3d_bench.errors import BenchError
+    from a3d_bench.paper_comparison import Counted
+    from any3davatar.anyhead.errors import DataError
+    from any3davatar.anyhead.stats import statistics
+
+    try:
+        facts = statistics(root).table_row
+    except DataError as error:
+        raise BenchError(str(error)) from error
+    return Counted(f"{root.resolve().name}, counted from its folders", facts)
+
+
+def _choices(texts: list[str]) -> dict[str, str]:
+    from a3d_bench.errors import BenchError
+
+    choices: dict[str, str] = {}
+    for text in texts:
+        row, equals, method = text.partition("=")
+        if row.startswith("step"):  # "step=5" has an equals sign of its own
+            count, equals, method = method.partition("=")
+            row = f"{row}={count}"
+        if not (row and equals and method):
+            raise BenchError(f"--row {text!r}: expected ROW=METHOD, as in 'Any3DAvatar=ten-steps'")
+        if row in choices:
+            raise BenchError(f"--row names {row} twice")
+        choices[row] = method
+    return choices
 
 
 def _open(path: Path) -> "RunFolder":

@@ -11,9 +11,9 @@ import pandas as pd
 
 from a3d_bench.aggregate import Aggregate, Entrant, Frame, aggregate
 from a3d_bench.errors import NotComparable
+from a3d_bench.paper_comparison import Measured
 from a3d_bench.protocol import Protocol
 from a3d_bench.store import CaptureRow, RunFolder
-from a3d_bench.tables import Measured
 from a3d_bench.timing import timings
 from a3d_bench.types import Alignment, Prediction
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from a3d_bench.aggregate import SIGNIFICANT, Estimate
+from a3d_bench.paper_comparison import Rated
 from a3d_bench.report.formats import in_format
 from a3d_bench.report.templates import html_environment, read_asset
 from a3d_bench.study.scores import RatedColumn, RatedDataSet, SheetReturn, StudyScores
@@ -11,7 +12,6 @@ from a3d_bench.tables import (
     TIE,
     Cell,
     Heading,
-    Rated,
     Row,
     Table,
     comparison_cells,
