@@ -38,7 +38,9 @@ class Any3DAvatarMethod:
         with stage("preprocess"):
             framed = self._framed(portrait)
         head = self._network.infer(framed, steps=self._steps, seed=seed)
-        return GaussianAvatar(head.gaussians)
+        return GaussianAvatar(
+            head.gaussians, {"framed by": framed.how, "alpha": str(framed.record["alpha"])}
+        )
 
     def _framed(self, portrait: Portrait) -> FramedPortrait:
         """Cut by the camera where it is shown and stands in front; find the face otherwise."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -142,6 +143,19 @@ def test_what_alignment_refused_and_diagnosed_is_shown(tmp_path: Path) -> None:
     assert "1 of 2 heads kept raw" in text
     assert "head-00/neutral: kept raw: no &lt;i&gt;face&lt;/i&gt;" in text
     assert "head-01/neutral: it is mirrored" in text
+
+
+def test_what_is_noted_of_heads_is_counted_and_stays_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", methods=_PLAIN, subjects=3, pictures=False)
+    for capture, framed in zip(run.captures(), ("camera", "<b>face</b>", "camera"), strict=True):
+        made = run.prediction("one", capture.slug)
+        assert made is not None
+        details = {"framed by": framed, "source": "0" * 64}
+        run.write_prediction(capture.slug, replace(made, details=details))
+    text = write_report([run]).read_text(encoding="utf-8")
+    noted = "camera (2 heads); &lt;b&gt;face&lt;/b&gt; (1 head)"
+    assert f"<dt>framed by</dt><dd>{noted}</dd>" in text
+    assert "<dt>source</dt>" not in text
 
 
 def test_devices_have_tables_of_their_own(report: Path) -> None:

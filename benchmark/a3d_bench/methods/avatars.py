@@ -7,7 +7,7 @@ through the head's centre to where the asked camera would see it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,11 @@ class GaussianAvatar:
 
     Attributes:
         gaussians: one set.
+        details: what the method says of this head; reports repeat it.
     """
 
     gaussians: Gaussians
+    details: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, cameras: Cameras, background: Float[Tensor, "3"]) -> Views:
         """Return (V,) views over the background."""

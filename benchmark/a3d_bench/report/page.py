@@ -5,6 +5,7 @@ It can be moved or sent; the run that it was made from can't be made again from 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,9 @@ WALLS_OPEN = 3
 WALL_VIEWS = 8
 WORST_CASES = 4
 FAILURE_SAMPLES = 6
+NOTES_SHOWN = 4
 _VALIDATION_LIMIT = 1 << 22
+_NOT_TOLD = frozenset(("card", "source", "warm_up_seconds", "process_seconds"))  # by the harness
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,19 @@ class AlignmentNote:
 
 
 @dataclass(frozen=True)
+class MethodNotes:
+    """What is noted of a method's heads: what it told, and how its output was taken over.
+
+    Attributes:
+        method: its title.
+        said: what it is about, and each thing said with the number of heads.
+    """
+
+    method: str
+    said: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class ShownTable:
     """A table, and its text in the formats that are copied from the page."""
 
@@ -231,6 +247,7 @@ class Page:
         findings: of validation.
         alignments: heads that an alignment left as they were, or whose frame looks wrong.
         timings: one table a device.
+        notes: what is noted of the heads of each method.
         provenance: a list of keys and values a run.
     """
 
@@ -255,6 +272,7 @@ class Page:
     findings: tuple[Finding, ...]
     alignments: tuple[AlignmentNote, ...]
     timings: tuple[ShownTable, ...]
+    notes: tuple[MethodNotes, ...]
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
@@ -327,6 +345,7 @@ def _page(results: Results, pictures: "_Pictures") -> Page:
             _shown(table)
             for table in timing_tables(timings(results.predictions.values()), results.entrants)
         ),
+        tuple(_notes(results)),
         tuple(
             (str(run.path.name), tuple(_flat(provenance)))
             for run, provenance in zip(results.runs, results.provenances, strict=True)
@@ -588,6 +607,29 @@ def _alignment_notes(results: Results) -> Iterable[AlignmentNote]:
             if texts:
                 summary = f"{kept} of {count} heads kept raw" if kept else f"{count} heads"
                 yield AlignmentNote(_title(entrant), kind, summary, tuple(texts))
+
+
+def _notes(results: Results) -> Iterable[MethodNotes]:
+    """Return what methods told of their heads, and how their output was taken over."""
+    for entrant in results.entrants:
+        counts: dict[str, Counter[str]] = {}
+        for capture in results.captures:
+            prediction = results.predictions.get((entrant.id, capture.id))
+            for key, value in (prediction.details if prediction else {}).items():
+                if key not in _NOT_TOLD:
+                    counts.setdefault(key, Counter())[value] += 1
+        if counts:
+            yield MethodNotes(
+                _title(entrant), tuple((key, _counted(told)) for key, told in counts.items())
+            )
+
+
+def _counted(told: Counter[str]) -> str:
+    """Return each value with its number of heads, the most frequent first."""
+    shown = told.most_common(NOTES_SHOWN)
+    texts = [f"{value} ({count} {'head' if count == 1 else 'heads'})" for value, count in shown]
+    more = len(told) - len(shown)
+    return "; ".join([*texts, f"and {more} others"] if more else texts)
 
 
 def _validation(path: Path) -> list[Mapping[str, Any]]:
