@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from lightning_fabric import Fabric
 
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model.scaffold import placeholder_hull
 from any3davatar.train.batches import shares
 from any3davatar.train.config import Machine, TrainConfig
-from any3davatar.train.loop import make_fabric, make_trainee, update
+from any3davatar.train.hull import evenly
+from any3davatar.train.loop import make_fabric, make_trainee, starting_groups, starting_hull, update
 from any3davatar.train.samples import HeadSamples
 
 MEASURED_UPDATES = 3
+MEASURED_GROUPS = (2, 6)  # of the mean head, twice: what a group takes, and what is there anyway
 GIB = 2**30
 
 
@@ -32,7 +35,9 @@ class Plan:
         parameters: trained numbers, `D_vae` included where it is trained.
         checkpoint_bytes: size of a checkpoint: weights, average, and two moments.
         seconds_per_update: median of a few, after one that warms up.
-        hours: `updates` at that speed; pictures and checkpoints come on top.
+        start_seconds: estimate for the mean head and its ways, before the first update; 0 where the
+            network needs none or begins with weights that have one.
+        hours: the start, then `updates` at that speed; pictures and checkpoints come on top.
         peak_memory_bytes: of one process: on a GPU what tensors took there, else its whole size.
     """
 
@@ -44,6 +49,7 @@ class Plan:
     parameters: int
     checkpoint_bytes: int
     seconds_per_update: float
+    start_seconds: float
     hours: float
     peak_memory_bytes: int
 
@@ -76,6 +82,7 @@ def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry
     measured = sorted(seconds[1:] or seconds)
     median = measured[len(measured) // 2]
     updates = config.total_samples // config.batch
+    start = 0.0 if config.start_sha256 else _start_seconds(config, groups, fabric)
     parameters = sum(p.numel() for p in trainee.model.parameters())
     return Plan(
         groups=len(groups),
@@ -86,9 +93,27 @@ def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry
         parameters=parameters,
         checkpoint_bytes=16 * parameters,
         seconds_per_update=median,
-        hours=updates * median / 3600,
+        start_seconds=start,
+        hours=(start + updates * median) / 3600,
         peak_memory_bytes=_peak_memory_bytes(fabric.device),
     )
+
+
+def _start_seconds(config: TrainConfig, groups: Sequence[GroupEntry], fabric: Fabric) -> float:
+    """Return what the mean head of all groups would take, by those of few of them."""
+    if not config.model.hull_start:
+        return 0.0
+    took, looks = [], []
+    for count in MEASURED_GROUPS:
+        some = evenly(groups, count)
+        started = time.perf_counter()
+        starting_hull(config, fabric, some)
+        took.append(time.perf_counter() - started)
+        looks.append(starting_groups(config, len(some)))
+    if looks[0] == looks[1]:  # so few groups that there is no more to come
+        return took[1]
+    each = max(took[1] - took[0], 0.0) / (looks[1] - looks[0])
+    return took[1] + each * (starting_groups(config, len(groups)) - looks[1])
 
 
 def _peak_memory_bytes(device: torch.device) -> int:
@@ -108,6 +133,7 @@ def written_out(plan: Plan) -> str:
         "checkpoint": f"{plan.checkpoint_bytes / GIB:,.2f} GiB each",
         "speed": f"{plan.seconds_per_update:,.3f} s an update, "
         f"{plan.samples / plan.updates / plan.seconds_per_update:,.2f} samples/s",
+        "start": f"{plan.start_seconds / 60:,.1f} min for the mean head and its ways",
         "time": f"{plan.hours:,.1f} h, pictures and checkpoints not counted",
         "memory": f"{plan.peak_memory_bytes / GIB:,.2f} GiB at most so far, a process",
     }

@@ -177,9 +177,15 @@ def test_a_plan_counts_and_measures_without_writing(beans: Beans) -> None:
     plan = make_plan(replace(CONFIG, total_samples=1000), MACHINE, beans)
     assert (plan.groups, plan.samples, plan.updates) == (BEANS, 1000, 500)
     assert plan.epochs == 1000 / BEANS
-    assert plan.hours == pytest.approx(500 * plan.seconds_per_update / 3600)
+    assert plan.hours * 3600 == pytest.approx(plan.start_seconds + 500 * plan.seconds_per_update)
+    assert plan.start_seconds > 0  # it looked at the mean head's groups
     assert plan.peak_memory_bytes > 2**26  # torch alone is larger
     assert "1,000 in 500 updates (250.0 epochs)" in written_out(plan)
+
+
+def test_a_plan_of_a_run_that_begins_with_weights_counts_no_mean_head(beans: Beans) -> None:
+    plan = make_plan(replace(CONFIG, start_sha256="0" * 64), MACHINE, beans)
+    assert plan.start_seconds == 0
 
 
 @pytest.mark.slow
