@@ -1,6 +1,10 @@
 """Speed and memory of the procedural heads; prints one JSON object.
 
-Run alone on an idle machine: ``python benchmarks/heads.py [--assets WHEEL] [--views 12]``.
+Run alone on an idle machine: ``python -m benchmarks.heads [--assets WHEEL] [--views 12]``.
+
+Memory is told apart: ``resident`` counts what a process shares with others, most of it torch's
+libraries; ``own`` is what one process more costs. ``torch_alone`` is a process that has imported
+torch and done nothing.
 """
 
 import argparse
@@ -9,6 +13,8 @@ import multiprocessing
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +24,7 @@ from any3davatar.core.rigs import anyhead80
 
 STYLES = ("bald", "short", "long", "curly", "afro")
 SIZES_PX = (128, 256, 512)
+ROLLUP = "/proc/self/smaps_rollup"
 SUPERSAMPLING = {128: 3, 256: 3, 512: 2}
 
 
@@ -67,6 +74,22 @@ def wall_seconds(processes: int, heads: int, assets: Path | None) -> float:
         return time.monotonic() - start
 
 
+def memory_mib(rollup: str) -> dict[str, int]:
+    """Return a process's memory from its ``smaps_rollup``; Linux only."""
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    own = kib["Private_Clean"] + kib["Private_Dirty"]
+    return {"resident": round(kib["Rss"] / 1024), "own": round(own / 1024)}
+
+
+def torch_alone_mib() -> dict[str, int]:
+    """Return what a process takes that imports torch and does nothing."""
+    program = f"import torch; print(open({ROLLUP!r}).read())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return memory_mib(done.stdout)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,6 +100,7 @@ def main() -> None:
     template = load_template(arguments.assets)
     template_s = time.perf_counter() - start
     rows = [measure_style(style, template, arguments.views) for style in STYLES]
+    memory = memory_mib(Path(ROLLUP).read_text(encoding="ascii"))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     one = wall_seconds(1, 4, arguments.assets)
     two = wall_seconds(2, 4, arguments.assets)
@@ -86,7 +110,11 @@ def main() -> None:
         "template_load_s": round(template_s, 3),
         "supersampling": SUPERSAMPLING,
         "styles": rows,
-        "peak_rss_mib": round(peak_mib),
+        "memory_mib": {
+            **memory,
+            "peak_resident": round(peak_mib),
+            "torch_alone": torch_alone_mib(),
+        },
         "speedup_two_processes": round(one / two, 2),
     }
     print(json.dumps(report, indent=2))
