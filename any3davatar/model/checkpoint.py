@@ -93,12 +93,8 @@ def load_weights(
     """
     metadata, tensors = _read(path)
     config, image_head = _described(path, metadata)
-    if expected is not None and config != expected:
-        theirs, ours = asdict(config), asdict(expected)
-        differences = [
-            f"{k} = {theirs[k]!r} (expected {ours[k]!r})" for k in ours if theirs[k] != ours[k]
-        ]
-        raise CheckpointError(f"{path} holds another network: {', '.join(differences)}")
+    if expected is not None:
+        check_config(path, config, expected)
     hull = placeholder_hull(config) if config.hull_start else None
     with torch.device("meta"):  # no storage, no initial weights: both would be thrown away
         model = Any3DAvatar(
@@ -110,6 +106,16 @@ def load_weights(
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict({name: t.float() for name, t in tensors.items()}, assign=True)
     return model
+
+
+def check_config(path: Path, config: ModelConfig, expected: ModelConfig) -> None:
+    """Raise `CheckpointError` if a file belongs to another configuration than the expected one."""
+    theirs, ours = asdict(config), asdict(expected)
+    differences = [
+        f"{k} = {theirs[k]!r} (expected {ours[k]!r})" for k in ours if theirs[k] != ours[k]
+    ]
+    if differences:
+        raise CheckpointError(f"{path} holds another network: {', '.join(differences)}")
 
 
 def _flush(file: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Any3DAvatar, Hull, Prediction, load_weights, save_weights
+from any3davatar.model.checkpoint import check_config
 from any3davatar.model.scaffold import placeholder_hull
 from any3davatar.registry_files import sha256_of
 from any3davatar.render import render
@@ -441,9 +442,10 @@ def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
         )
     if path is None:
         return None
+    start = load_weights(path)
     # A run may change where the portrait is looked up: it has learned nothing that says where.
-    repaint = load_weights(path).config.repaint
-    return load_weights(path, expected=replace(config.model, repaint=repaint))
+    check_config(path, start.config, replace(config.model, repaint=start.config.repaint))
+    return start
 
 
 def _known_hull(config: TrainConfig) -> Hull | None:
