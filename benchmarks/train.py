@@ -2,8 +2,10 @@
 
 Each update runs in stages that are timed one by one: reading, the network, the rasterizer, LPIPS,
 the optimizer with the average. A stage's time holds its share of the backward pass: gradients are
-handed from stage to stage, which is the chain rule of the whole. The network's matrix products are
-also compared with the speed of one large product on this machine.
+handed from stage to stage, which is the chain rule of the whole. The network's time is compared
+with the least that its matrix products could take here: at the speed of one large product
+(``network_share_of_matmul_peak``), and with each product alone, in its own shape and layout
+(``network_share_of_bare_products``).
 """
 
 import argparse
@@ -11,13 +13,15 @@ import json
 import platform
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from any3davatar.core import Gaussians, Views
 from any3davatar.model import Prediction
@@ -31,6 +35,7 @@ from any3davatar.train.network import predict
 from any3davatar.train.run_folder import open_data
 from any3davatar.train.samples import HeadSamples, TrainBatch, join
 
+BARE_REPEATS = 15
 STAGES = ("data", "network", "rasterizer", "losses", "optimizer")
 
 
@@ -71,6 +76,7 @@ def measure(trainee: Trainee, samples: HeadSamples, updates: int) -> dict[str, o
     cost = cost_of(config.model)
     flops = 3 * config.batch * (cost.forward_flops + config.avas * cost.image_head_flops)
     peak = matmul_flops_per_second(trainee.fabric.device)
+    bare = bare_seconds(products_of(trainee, samples))
     return {
         "batch": config.batch,
         "size_px": config.model.size_px,
@@ -84,6 +90,8 @@ def measure(trainee: Trainee, samples: HeadSamples, updates: int) -> dict[str, o
         "network_gflops_per_second": flops / medians["network"] / 1e9,
         "matmul_gflops_per_second": peak / 1e9,
         "network_share_of_matmul_peak": flops / medians["network"] / peak,
+        "bare_products_seconds": bare,
+        "network_share_of_bare_products": bare / medians["network"],
         "device": str(trainee.fabric.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -110,8 +118,7 @@ def staged_update(
         )
 
     with on_clock("data"):
-        read = [samples[first + i] for i in range(config.batch)]
-        batch = join([sample for sample in read if isinstance(sample, TrainBatch)]).to(device)
+        batch = batch_from(samples, first, config.batch).to(device)
     with on_clock("network"):
         prediction = predict(trainee.network, trainee.model, batch, config)
     tensors = prediction.gaussians.tensors()
@@ -140,6 +147,82 @@ def staged_update(
         trainee.optimizer.step()
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.average.update(trainee.network.module, 0.99)
+
+
+def batch_from(samples: HeadSamples, first: int, count: int) -> TrainBatch:
+    """Read the samples of one update."""
+    read = [samples[first + i] for i in range(count)]
+    return join([sample for sample in read if isinstance(sample, TrainBatch)])
+
+
+# One matrix product: the name of the operation, and size and strides of its two factors.
+Product = tuple[str, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]
+
+
+class Products(TorchDispatchMode):
+    """Counts the matrix products that run within it, those inside attention too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Product] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Note an operation and run it."""
+        name = func._schema.name.removeprefix("aten::")
+        if name in ("mm", "bmm"):
+            self._add(name, args[0], args[1])
+        elif name == "addmm":
+            self._add("mm", args[1], args[2])
+        elif name.startswith("_scaled_dot_product"):
+            backward = name.endswith("_backward")
+            q, k, v = (each.detach().flatten(0, -3) for each in args[backward : 3 + backward])
+            weights = q.new_empty(len(q), q.shape[-2], k.shape[-2])
+            products = [(q, k.mT), (weights, v)]
+            if backward:  # by v, by the weights, by q, by k
+                products = [(weights.mT, v), (q, v.mT), (weights, k), (weights.mT, q)]
+            for a, b in products:
+                self._add("bmm", a, b)
+        elif "convolution" in name:
+            raise NotImplementedError(f"{name} is not counted here")
+        return func(*args, **(kwargs or {}))
+
+    def _add(self, name: str, *factors: Tensor) -> None:
+        sizes = tuple(tuple(factor.shape) for factor in factors)
+        self.counts[name, sizes, tuple(factor.stride() for factor in factors)] += 1
+
+
+def products_of(trainee: Trainee, samples: HeadSamples) -> Counter[Product]:
+    """Count the products of the network in one update, forward and backward."""
+    config = trainee.config
+    batch = batch_from(samples, 0, config.batch).to(trainee.fabric.device)
+    with Products() as products:
+        prediction = predict(trainee.network, trainee.model, batch, config)
+        values = [*prediction.gaussians.tensors().values()]
+        if prediction.images is not None:
+            values.append(prediction.images)
+        torch.stack([value.mean() for value in values]).sum().backward()
+    trainee.optimizer.zero_grad(set_to_none=True)
+    return products.counts
+
+
+def bare_seconds(products: Counter[Product]) -> float:
+    """Return the sum over products of the median time that each takes alone."""
+    total = 0.0
+    for (name, sizes, strides), count in products.items():
+        factors = [
+            torch.empty_strided(size, stride).normal_()
+            for size, stride in zip(sizes, strides, strict=True)
+        ]
+        product = getattr(torch, name)
+        took = []
+        for _ in range(BARE_REPEATS):
+            started = time.perf_counter()
+            product(*factors)
+            took.append(time.perf_counter() - started)
+        total += count * statistics.median(took)
+    return total
 
 
 def leaf(tensor: Tensor) -> Tensor:
