@@ -24,7 +24,7 @@ from any3davatar.io import read_png
 PAGE = Path(__file__).parent / "training.md"
 PICTURE = Path(__file__).parent / "trained_network.jpg"
 METHOD = "any3davatar"
-SAMPLES_A_ROW = 4_000
+SAMPLES_A_ROW = 2_000
 TERMS = {"loss": "loss", "render_l2": "L2", "render_lpips": "LPIPS", "render_alpha": "alpha L2"}
 AZIMUTHS_DEG = (0.0, 45.0, 90.0, 135.0, 180.0, -90.0)
 HEADS_SHOWN = 8
