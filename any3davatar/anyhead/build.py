@@ -88,8 +88,9 @@ def build(
     if workers < 1:
         raise DataError(f"workers: got {workers}, expected at least 1")
     folder = root / layout.checked_subset(recipe.subset)
-    folder.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     with _only_build(root), _scratch(root) as scratch:
+        folder.mkdir(exist_ok=True)  # a subset without a manifest would be a damaged one
         manifest = _resumed(folder, recipe)
         if retry_rejected:
             manifest = Manifest(manifest.subset, manifest.recipe, manifest.heads)
