@@ -184,9 +184,20 @@ class Products(TorchDispatchMode):
                 products = [(weights.mT, v), (q, v.mT), (weights, k), (weights.mT, q)]
             for a, b in products:
                 self._add("bmm", a, b)
-        elif "convolution" in name:
-            raise NotImplementedError(f"{name} is not counted here")
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if name in ("convolution", "convolution_backward"):
+            backward = name.endswith("_backward")
+            out, weight = (args[0], args[2]) if backward else (result, args[1])
+            # As the product of a matrix with a row for each pixel of the output.
+            kernel = weight.detach().flatten(1).to("meta")
+            pixels = torch.empty(out[:, 0].numel(), kernel.shape[1], device="meta")
+            upstream = torch.empty(len(pixels), len(kernel), device="meta")
+            products = [(pixels, kernel.mT)]
+            if backward:  # by the input, by the weights
+                products = [(upstream, kernel), (upstream.mT, pixels)]
+            for a, b in products:
+                self._add("mm", a, b)
+        return result
 
     def _add(self, name: str, *factors: Tensor) -> None:
         sizes = tuple(tuple(factor.shape) for factor in factors)
