@@ -2,7 +2,7 @@
 
 A `Table` is what all formats print: Markdown, LaTeX, HTML, CSV and the terminal show the same
 cells (`a3d_bench.report.formats`). Builders take numbers that are computed already
-(`a3d_bench.aggregate`, `a3d_bench.timing`, `a3d_bench.paper`) and decide digits, marks and notes.
+(`a3d_bench.aggregate`, `a3d_bench.timing`) and decide digits, marks and notes.
 
 Marks. Bold: better than every other entrant, after correction. ``≈``: the best, and those that it
 can't be told from. Italic, below the line: shown the truth, so no competitor. ``—``: no value.

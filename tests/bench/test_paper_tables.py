@@ -6,7 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from a3d_bench.commands.report_cli import app
 from a3d_bench.errors import BenchError
 from a3d_bench.paper import PAPER_TABLES, normalized, paper_entries, paper_table
 from a3d_bench.paper_comparison import Counted, Measured, paper_comparison
@@ -216,6 +218,26 @@ def test_a_choice_of_nobody_is_refused(
 ) -> None:
     with pytest.raises(BenchError, match=message):
         paper_comparison(1, [measured], chosen=chosen)
+
+
+@pytest.mark.parametrize("text", ["step=10=ours", "any3davatar=ours"])
+def test_the_command_line_reads_a_choice(text: str, tmp_path: Path) -> None:
+    number = "4" if text.startswith("step") else "1"
+    run = write_run(tmp_path / "run", methods=(FakeMethod("ours", "Ours", 4),), pictures=False)
+    done = CliRunner().invoke(
+        app, ["tables", number, "--runs", str(run.path), "--row", text, "--format", "csv"]
+    )
+    assert done.exit_code == 0, done.output
+    rows = {row[0]: row for row in csv.reader(done.output.splitlines()[1:]) if row}
+    row = rows["step=10" if number == "4" else "Any3DAvatar"]
+    assert float(row[5]) > 0  # PSNR, ours
+
+
+@pytest.mark.parametrize("text", ["ours", "=ours", "step=10=", ""])
+def test_a_choice_that_says_nothing_is_refused(text: str) -> None:
+    done = CliRunner().invoke(app, ["tables", "4", "--row", text])
+    assert done.exit_code == 2
+    assert "expected ROW=METHOD" in done.output
 
 
 def test_a_data_set_is_counted_beside_the_papers() -> None:

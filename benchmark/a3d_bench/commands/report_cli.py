@@ -185,11 +185,8 @@ def _choices(texts: list[str]) -> dict[str, str]:
 
     choices: dict[str, str] = {}
     for text in texts:
-        row, equals, method = text.partition("=")
-        if row.startswith("step"):  # "step=5" has an equals sign of its own
-            count, equals, method = method.partition("=")
-            row = f"{row}={count}"
-        if not (row and equals and method):
+        row, _, method = text.rpartition("=")  # "step=5" has an equals sign of its own
+        if not (row and method):
             raise BenchError(f"--row {text!r}: expected ROW=METHOD, as in 'Any3DAvatar=ten-steps'")
         if row in choices:
             raise BenchError(f"--row names {row} twice")
