@@ -23,6 +23,8 @@ CIRCULAR_ELEVATIONS_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0)
 CIRCULAR_AZIMUTHS = 8
 RANDOM_VIEWS = 40
 RANDOM_DISTANCE = (1.3, 3.2)  # from the head's centre: outside the unit sphere
+FAR_VIEWS = 16
+FAR_DISTANCE = (2.0, 3.2)  # what a small network learns from: it leaves out close-ups
 RANDOM_ELEVATION_DEG = (-35.0, 60.0)
 RANDOM_FOV_DEG = (18.0, 50.0)
 RANDOM_ROLL_DEG = 15.0
@@ -70,18 +72,22 @@ def fixed_circular(size_px: int) -> Cameras:
     return orbit(azimuths, elevations, size_px=size_px)
 
 
-def random_cameras(n_views: int, size_px: int, seed: int) -> Cameras:
+def random_cameras(
+    n_views: int, size_px: int, seed: int, distance: tuple[float, float] = RANDOM_DISTANCE
+) -> Cameras:
     """Return cameras with random position, orientation and field of view that all see the head.
 
     Positions are uniform over directions between two elevations and over distances; each camera
     looks at its own point inside the head, and is rolled a little.
     """
     random = np.random.default_rng([seed, 0x72696773])  # a stream of its own beside the head's
-    cameras = [_random_camera(random, size_px) for _ in range(n_views)]
+    cameras = [_random_camera(random, size_px, distance) for _ in range(n_views)]
     return Cameras.concatenate(cameras)
 
 
-def _random_camera(random: np.random.Generator, size_px: int) -> Cameras:
+def _random_camera(
+    random: np.random.Generator, size_px: int, distance: tuple[float, float]
+) -> Cameras:
     azimuth = random.uniform(-math.pi, math.pi)
     low, high = (math.sin(math.radians(angle)) for angle in RANDOM_ELEVATION_DEG)
     elevation = math.asin(random.uniform(low, high))
@@ -90,7 +96,7 @@ def _random_camera(random: np.random.Generator, size_px: int) -> Cameras:
         math.sin(elevation),
         math.cos(elevation) * math.cos(azimuth),
     ]
-    center = random.uniform(*RANDOM_DISTANCE) * torch.tensor(away, dtype=torch.float64)
+    center = random.uniform(*distance) * torch.tensor(away, dtype=torch.float64)
     offset = random.normal(size=3)
     offset *= random.uniform() ** (1 / 3) / np.linalg.norm(offset)  # uniform in the unit ball
     target = torch.from_numpy(np.array(AIM_CENTER) + offset * np.array(AIM_RADII))
@@ -108,6 +114,13 @@ def _digital80(size_px: int, seed: int) -> Rig:
     return Rig("digital80", seed, Cameras.concatenate(cameras), kinds, front)
 
 
+def _digital40(size_px: int, seed: int) -> Rig:
+    rings = fixed_circular(size_px)[CIRCULAR_AZIMUTHS : 4 * CIRCULAR_AZIMUTHS]  # -10, 0, 10 degrees
+    far = random_cameras(FAR_VIEWS, size_px, seed, FAR_DISTANCE)
+    kinds: tuple[ViewKind, ...] = ("fixed",) * len(rings) + ("random",) * FAR_VIEWS
+    return Rig("digital40", seed, Cameras.concatenate([rings, far]), kinds, CIRCULAR_AZIMUTHS)
+
+
 def _digital6(size_px: int, seed: int) -> Rig:
     fixed, close = turntable(4, size_px=size_px), random_cameras(2, size_px, seed)
     kinds: tuple[ViewKind, ...] = ("fixed",) * 4 + ("random",) * 2
@@ -122,10 +135,12 @@ def _all_fixed(name: str, make: Callable[[int], Cameras], input_view: int) -> Ca
     return rig
 
 
-# Rigs by name. digital80 is the paper's for digital humans, anyhead80 the evaluation rig,
-# accessory16 the grid's; the small ones are for trying a pipeline out.
+# Rigs by name. digital80 is the paper's for digital humans, digital40 half of it, without
+# close-ups, for more persons in the same hours; anyhead80 is the evaluation rig, accessory16 the
+# grid's; the small ones are for trying a pipeline out.
 RIGS: Mapping[str, Callable[[int, int], Rig]] = {
     "digital80": _digital80,
+    "digital40": _digital40,
     "anyhead80": _all_fixed("anyhead80", anyhead80, 32),
     "accessory16": _all_fixed("accessory16", accessory16, 0),
     "canonical4": _all_fixed("canonical4", canonical_four, 0),

@@ -31,6 +31,14 @@ def test_digital80_is_40_fixed_and_40_random_cameras() -> None:
     assert kinds == ("fixed",) * 40 + ("random",) * 40
 
 
+def test_digital40_is_three_rings_of_digital80_and_16_cameras_that_keep_their_distance() -> None:
+    half, whole = make_rig("digital40", 32, 4), make_rig("digital80", 32, 4)
+    assert half.kinds == ("fixed",) * 24 + ("random",) * 16
+    assert torch.equal(half.cameras[:24].world_to_camera, whole.cameras[8:32].world_to_camera)
+    distance = half.cameras[24:].centers.norm(dim=-1)
+    assert bool(((distance >= 2.0) & (distance <= 3.2)).all())
+
+
 def test_fixed_cameras_stand_on_a_sphere_from_minus_20_to_20_degrees() -> None:
     cameras = fixed_circular(32)
     azimuths, elevations = angles_of(cameras.centers)
@@ -103,5 +111,5 @@ def test_damaged_camera_files_are_refused(tmp_path: Path, old: str, new: str, te
 
 
 def test_an_unknown_rig_is_refused() -> None:
-    with pytest.raises(DataError, match="expected one of digital80, anyhead80"):
+    with pytest.raises(DataError, match="expected one of digital80, digital40, anyhead80"):
         make_rig("sphere", 16, 0)
