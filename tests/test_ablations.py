@@ -174,8 +174,8 @@ def test_arms_of_one_page_were_trained_alike():
     trainings = {n: training(n, "total_samples=800") for n in ("one-step", "avas", "noise-latent")}
     assert ablations.shared_settings(trainings) == ("total_samples=800",)
     # What one arm sets itself may be given to all.
-    alike = {n: training(n, "model.repaint=true") for n in ("one-step", "avas", "repaint")}
-    assert ablations.shared_settings(alike) == ("model.repaint=true",)
+    alike = {n: training(n, "alpha_weight=0") for n in ("one-step", "avas", "no-alpha")}
+    assert ablations.shared_settings(alike) == ("alpha_weight=0",)
 
 
 @pytest.mark.parametrize(

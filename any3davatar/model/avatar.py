@@ -35,7 +35,7 @@ from any3davatar.model.initialization import (
 )
 from any3davatar.model.palette import Palette
 from any3davatar.model.scaffold import Hull, Scaffold
-from any3davatar.model.start import guess_of, mean_or_seen, pictures_of, start_at, start_of
+from any3davatar.model.start import mean_or_seen, pictures_of, start_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,24 +127,19 @@ class Any3DAvatar(nn.Module):
         self._check(portrait, portrait_rays, state, t, decode_images)
         context = self.image_tokenizer(portrait, portrait_rays)  # (B, T, D)
         with torch.autocast(portrait.device.type, enabled=False):
-            guess = guess_of(self.scaffold, portrait, self.config)
-            start = start_of(self.scaffold, guess, self.config)
+            start = start_of(self.scaffold, portrait, self.config)
         shown = pictures_of(start) if self.config.hull_ways else None
         noisy = self.gaussian_tokenizer(state, portrait, shown)  # (B, 4 T, D)
         condition = self.conditioning(t, context)  # (B, D)
         tokens = self.dit(torch.cat([context, noisy], dim=1), condition)  # (B, 5 T, D)
         denoised = tokens[:, context.shape[1] :]  # (B, 4 T, D)
 
-        def paint(points: Float[Tensor, "B 4 H W 3"]) -> tuple[Tensor, Tensor]:
-            there = start
-            if self.config.repaint:
-                # No gradient: a Gaussian is not to move because a neighbouring pixel is darker.
-                there = start_at(self.scaffold, guess, points.detach(), self.config)
-            if self.palette is None:
-                return there.opacity, mean_or_seen(there)
-            return there.opacity, self.palette(there.color, portrait, context)
-
-        gaussians = self.gaussian_decoder(denoised, self.scaffold, start.depth, paint)
+        color = (
+            mean_or_seen(start)
+            if self.palette is None
+            else self.palette(start.color, portrait, context)
+        )
+        gaussians = self.gaussian_decoder(denoised, self.scaffold, start, color)
         images = self.image_decoder(denoised) if decode_images and self.image_decoder else None
         return Prediction(gaussians, images)
 

@@ -13,7 +13,6 @@ from any3davatar.core.rigs import RADIUS, VERTICAL_FOV_DEG
 
 Noise = Literal["pixel+plucker", "pixel", "latent"]  # where noise enters: Any3DAvatar, D.4
 
-LATER_SWITCHES = ("hull_waves", "repaint")  # files of before do not name them: off there
 VIEWS = 4  # front, left, right, back: Any3DAvatar, section 3.1
 
 
@@ -57,8 +56,6 @@ class ModelConfig:
         color_skip: start the front view's colours at the portrait's pixels.
         silhouette: take the portrait's alpha as a fourth channel, and start Gaussians transparent
             where it shows the background (`any3davatar.model.start.carved_opacity`).
-        repaint: look up what the portrait shows where Gaussians end, not where they start, so that
-            their colours and opacities follow it wherever they are moved to.
         pooled_portrait: condition AdaLN on the mean context token besides the timestep.
         palette_colors: start colours at mixtures of this many colours picked from the portrait
             (`any3davatar.model.palette`); 0 has no palette.
@@ -94,7 +91,6 @@ class ModelConfig:
     silhouette: bool = False
     hull_ways: int = 0
     hull_waves: int = 0
-    repaint: bool = False
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -165,11 +161,6 @@ class ModelConfig:
             "hull_waves must be even, and needs hull_ways",
             self.hull_waves,
         )
-        _require(
-            not self.repaint or self.color_skip or self.silhouette,
-            "repaint needs color_skip or silhouette",
-            self.repaint,
-        )
 
     def _check_types(self) -> None:
         for field in fields(self):
@@ -230,10 +221,10 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         InvalidInput: fields that are unknown or missing, or values out of their range.
     """
     names = {field.name for field in fields(ModelConfig)}
-    wrong = set(values) ^ names
-    if wrong - (set(LATER_SWITCHES) - set(values)):
+    if set(values) != names:
         raise InvalidInput(
-            f"other fields than this version's: {sorted(wrong)}; use the version that wrote them"
+            f"other fields than this version's: {sorted(set(values) ^ names)}; use the version "
+            "that wrote them"
         )
     return ModelConfig(**values)
 

@@ -1,7 +1,6 @@
 """`D_gs`: denoised Gaussian tokens to Gaussians. Raw network outputs exist in this file only."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +11,10 @@ from any3davatar.core.gaussians import Gaussians
 from any3davatar.core.rotations import multiply_quaternions
 from any3davatar.model.config import VIEWS, ModelConfig
 from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.start import Start
 
 # offset 2 and depth 1 (position), scale, rotation, opacity, colour: 14 numbers, section 3.1
 RAW = (2, 1, 3, 4, 1, 3)
-
-# World positions of Gaussians to the opacities and colours that they start at: the arguments
-# (_, 4, H, W) of the bounded logit, and logits (_, 4, 3, H, W).
-Paint = Callable[[Float[Tensor, "B 4 H W 3"]], tuple[Tensor, Tensor]]
 
 
 class GaussianDecoder(nn.Module):
@@ -57,16 +53,16 @@ class GaussianDecoder(nn.Module):
         self,
         tokens: Float[Tensor, "B T D"],
         scaffold: Scaffold,
-        start_depth: Float[Tensor, "_ 4 H W"],
-        paint: Paint,
+        start: Start,
+        start_color: Float[Tensor, "_ 4 3 H W"],
     ) -> Gaussians:
         """Return N = 4 H W Gaussians a sample, ordered by view, row, column.
 
         Args:
             tokens: the denoised Gaussian tokens.
             scaffold: the canonical views.
-            start_depth: arguments of the tanh where Gaussians start.
-            paint: how they start to look; asked with the places where they end.
+            start: depths and opacities that they start with.
+            start_color: logits of colours, mixed from those of `start`.
         """
         n, p = self.config.patches, self.config.patch_px
         features = self.upsample(tokens).unflatten(-1, (p, p, -1))  # (B, 4 T, p, p, C)
@@ -75,14 +71,14 @@ class GaussianDecoder(nn.Module):
         # Half precision has 3 digits, and a pixel at radius 2.7 is 0.005 wide.
         with torch.autocast(raw.device.type, enabled=False):
             raw = raw.to(scaffold.slopes.dtype)
-            return activate(raw, scaffold, start_depth, paint, self.config)
+            return activate(raw, scaffold, start, start_color, self.config)
 
 
 def activate(
     raw: Float[Tensor, "B 4 H W 14"],
     scaffold: Scaffold,
-    start_depth: Float[Tensor, "_ 4 H W"],
-    paint: Paint,
+    start: Start,
+    start_color: Float[Tensor, "_ 4 3 H W"],
     config: ModelConfig,
 ) -> Gaussians:
     """Turn raw outputs into Gaussians; zeros become the start.
@@ -96,7 +92,7 @@ def activate(
     * colour: a sigmoid.
     """
     offset, depth, scale, quat, opacity, color = raw.split(RAW, dim=-1)
-    depth = scaffold.depth_of(depth[..., 0] + start_depth)  # (B, 4, H, W)
+    depth = scaffold.depth_of(depth[..., 0] + start.depth)  # (B, 4, H, W)
     on_ray, z = scaffold.on_rays(depth), depth[..., None]
     in_camera = on_ray + F.pad(config.offset_reach * torch.tanh(offset), (0, 1))
     pixel = z / scaffold.K[0, 1, 1]  # side of a pixel's footprint, world units
@@ -104,12 +100,10 @@ def activate(
     start_scale = _logit((config.scale_start_px - config.scale_min_px) / span_px)
     scales = pixel * (config.scale_min_px + span_px * torch.sigmoid(scale + start_scale))
     turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
-    means = scaffold.to_world(in_camera)
-    start_opacity, start_color = paint(means)
     reach = config.opacity_logit_reach
-    bounded = reach * torch.tanh((opacity + start_opacity[..., None]) / reach)
+    bounded = reach * torch.tanh((opacity + start.opacity[..., None]) / reach)
     return Gaussians.from_rgb(
-        means=means.flatten(1, 3),
+        means=scaffold.to_world(in_camera).flatten(1, 3),
         quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),
         scales=scales.flatten(1, 3),
         opacities=torch.sigmoid(bounded).flatten(1),

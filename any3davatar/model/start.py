@@ -41,57 +41,29 @@ class Start:
     color: Float[Tensor, "_ M 4 3 H W"]
 
 
-@dataclass(frozen=True, eq=False)
-class Guess:
-    """A head before the portrait is held before it.
+def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Start:
+    """Return the start of each portrait's Gaussians, in the scaffold's precision.
 
-    Attributes:
-        depth: (_, 4, H, W) arguments of the tanh.
-        opacity: (_, 4, H, W) in [0, 1].
-        color: (_, 4, 3, H, W) logits.
-        portrait: (B, C, H, W) what the front camera shows of it.
+    It is the mean head, or the one that follows the portrait, with the portrait held before it: of
+    what that shows there, ``color_skip`` takes the colours and ``silhouette`` the alpha.
     """
-
-    depth: Float[Tensor, "_ 4 H W"]
-    opacity: Float[Tensor, "_ 4 H W"]
-    color: Float[Tensor, "_ 4 3 H W"]
-    portrait: Float[Tensor, "B C H W"]
-
-
-def guess_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Guess:
-    """Return the mean head, or the one that follows the portrait, in the scaffold's precision."""
     portrait = portrait.to(scaffold.slopes.dtype)
-    shown = solid_colors(portrait) if config.silhouette else portrait
     if config.hull_ways:
-        return Guess(*_following(scaffold, portrait, config), shown)
-    return Guess(
-        scaffold.start_depth[None], scaffold.mean_opacity[None], scaffold.start_color[None], shown
-    )
-
-
-def start_of(scaffold: Scaffold, guess: Guess, config: ModelConfig) -> Start:
-    """Return the start of each portrait's Gaussians."""
-    if not (config.color_skip or config.silhouette):
-        return Start(guess.depth, scaffold.start_opacity[None], guess.color[:, None])
-    points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(guess.depth)))
-    return start_at(scaffold, guess, points, config)
-
-
-def start_at(
-    scaffold: Scaffold, guess: Guess, points: Float[Tensor, "_ 4 H W 3"], config: ModelConfig
-) -> Start:
-    """Return how Gaussians start, with the portrait held before these places in the world.
-
-    Of what the portrait shows there, ``color_skip`` takes the colours and ``silhouette`` the alpha.
-    """
-    argument, color = scaffold.start_opacity[None], guess.color[:, None]  # (_, 1, 4, 3, H, W)
-    seen = in_front_of(scaffold, points, guess.portrait)  # (B, 4, C, H, W)
-    if config.silhouette:
-        argument = opacity_argument(carved_opacity(guess.opacity, seen[:, :, RGB]), config)
-    if config.color_skip:
-        shown = torch.logit(seen[:, :, :RGB], eps=COLOR_MARGIN)[:, None]
-        color = torch.cat([color.expand_as(shown), shown], dim=1)
-    return Start(guess.depth, argument, color)
+        depth, opacity, color = _following(scaffold, portrait, config)
+    else:
+        depth, opacity = scaffold.start_depth[None], scaffold.mean_opacity[None]
+        color = scaffold.start_color[None]
+    argument, colors = scaffold.start_opacity[None], color[:, None]  # (_, 1, 4, 3, H, W)
+    if config.color_skip or config.silhouette:
+        shown = solid_colors(portrait) if config.silhouette else portrait
+        points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(depth)))
+        seen = in_front_of(scaffold, points, shown)  # (B, 4, C, H, W)
+        if config.silhouette:
+            argument = opacity_argument(carved_opacity(opacity, seen[:, :, RGB]), config)
+        if config.color_skip:
+            logits = torch.logit(seen[:, :, :RGB], eps=COLOR_MARGIN)[:, None]
+            colors = torch.cat([colors.expand_as(logits), logits], dim=1)
+    return Start(depth, argument, colors)
 
 
 def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:

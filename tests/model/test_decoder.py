@@ -7,10 +7,10 @@ from any3davatar.core import Gaussians
 from any3davatar.core.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model.config import ModelConfig
-from any3davatar.model.decoder import GaussianDecoder, Paint, activate
+from any3davatar.model.decoder import GaussianDecoder, activate
 from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import mean_or_seen
-from tests.model.tiny import EXTRAS, PAPER, hull, seeded, started
+from any3davatar.model.start import Start, mean_or_seen, start_of
+from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
 SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0, hull_waves=0)
 
@@ -25,17 +25,16 @@ def decode(
     if portrait is None:
         portrait = torch.full((len(raw), config.portrait_channels, 16, 16), 0.5)
     scaffold = scaffold_of(config)
-    start = started(scaffold, portrait, config)
-    looks = start.opacity, mean_or_seen(start)
-    return activate(raw, scaffold, start.depth, lambda _: looks, config)
+    start = start_of(scaffold, portrait, config)
+    return activate(raw, scaffold, start, mean_or_seen(start), config)
 
 
-def plane_start() -> tuple[Scaffold, torch.Tensor, Paint]:
-    """Return the paper's scaffold, its depth, and grey."""
+def plane_start() -> tuple[Scaffold, Start, torch.Tensor]:
+    """Return the paper's scaffold, its start, and grey."""
     scaffold = Scaffold(PAPER, None)
-    start = started(scaffold, torch.zeros(1, 3, 16, 16), PAPER)
+    start = start_of(scaffold, torch.zeros(1, 3, 16, 16), PAPER)
     grey = torch.zeros(1, 4, 3, 16, 16)
-    return scaffold, start.depth, lambda _: (start.opacity, grey)
+    return scaffold, start, grey
 
 
 def rgb(gaussians: Gaussians) -> torch.Tensor:

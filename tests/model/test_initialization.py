@@ -6,7 +6,8 @@ import torch
 from any3davatar.model import Any3DAvatar
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import activate
-from tests.model.tiny import EXTRAS, PAPER, inputs, network, started
+from any3davatar.model.start import start_of
+from tests.model.tiny import EXTRAS, PAPER, inputs, network
 
 # Behind a gate of exactly zero, or in front of a modulation of exactly zero; the context is heard
 # through attention only, which is behind a gate.
@@ -43,9 +44,9 @@ def test_head_starts_at_the_scaffold_within_a_hair(config: ModelConfig) -> None:
     model = network(config)
     arguments = inputs(model)
     grey = torch.zeros(1, 4, 3, 16, 16)
-    begin = started(model.scaffold, arguments[0], config)
+    begin = start_of(model.scaffold, arguments[0], config)
     raw = torch.zeros(2, 4, 16, 16, 14)
-    start = activate(raw, model.scaffold, begin.depth, lambda _: (begin.opacity, grey), config)
+    start = activate(raw, model.scaffold, begin, grey, config)
     got = model(*arguments).gaussians.detach()
     # raw outputs have deviation 0.01 * sqrt(16 features) or less; depth_reach <= 1 and a slope <= 1
     torch.testing.assert_close(got.means, start.means, atol=0.2, rtol=0)

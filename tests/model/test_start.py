@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from any3davatar.core import InvalidInput
-from any3davatar.core.sh import sh_to_rgb
-from any3davatar.model import Any3DAvatar
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.scaffold import Hull, Scaffold
 from any3davatar.model.start import (
@@ -19,9 +17,10 @@ from any3davatar.model.start import (
     pictures_of,
     seen_from_front,
     solid_colors,
+    start_of,
     waves,
 )
-from tests.model.tiny import EXTRAS, hull, inputs, seeded, started
+from tests.model.tiny import EXTRAS, hull, seeded
 
 MEAN = replace(EXTRAS, hull_ways=0, hull_waves=0)
 PLAIN = replace(MEAN, silhouette=False)
@@ -49,7 +48,7 @@ def disc() -> torch.Tensor:
 def test_without_switches_the_start_is_the_scaffolds() -> None:
     config = replace(PLAIN, color_skip=False)
     scaffold = scaffold_of(config)
-    start = started(scaffold, portraits(config), config)
+    start = start_of(scaffold, portraits(config), config)
     assert torch.equal(start.depth[0], scaffold.start_depth)
     assert torch.equal(start.opacity[0], scaffold.start_opacity)
     assert torch.equal(start.color[0, 0], scaffold.start_color)
@@ -57,7 +56,7 @@ def test_without_switches_the_start_is_the_scaffolds() -> None:
 
 def test_color_skip_gives_the_front_the_portrait_and_the_rest_what_is_in_front_of_it() -> None:
     scaffold, portrait = scaffold_of(PLAIN), portraits(PLAIN)
-    start = started(scaffold, portrait, PLAIN)
+    start = start_of(scaffold, portrait, PLAIN)
     colors = mean_or_seen(start).sigmoid()
     shown = portrait.clamp(0.02, 0.98)
     torch.testing.assert_close(colors[:, FRONT], shown, atol=1e-4, rtol=0)  # a float32 projection
@@ -78,7 +77,7 @@ def test_what_the_portrait_shows_as_background_starts_transparent() -> None:
     scaffold = scaffold_of(MEAN)
     portrait = portraits(MEAN, batch=1)
     portrait[:, 3:] = disc()
-    start = started(scaffold, portrait, MEAN)
+    start = start_of(scaffold, portrait, MEAN)
     reach = MEAN.opacity_logit_reach
     opacity = torch.sigmoid(reach * torch.tanh(start.opacity / reach))[0]
     low = 1 / (1 + 2.718281828 ** (0.9 * reach))
@@ -124,7 +123,7 @@ def test_the_start_follows_the_portrait_along_the_ways() -> None:
     portrait = torch.ones(1, 4, 16, 16)
     portrait[:, 3, 4:6, 4:8] = 0  # half of that cell
     scaffold = scaffold_of(config, follows)
-    start = started(scaffold, portrait, config)
+    start = start_of(scaffold, portrait, config)
     amount = 0.5 + 0.25
     depth = scaffold.depth_of(start.depth)
     expected = torch.full_like(depth, config.radius - 0.1 * amount)
@@ -202,38 +201,3 @@ def test_waves_make_a_gaussian_kernel() -> None:
     kernel = (got @ got[0]) / WAVE_HEIGHT**2
     # a mean of 20,000 products with a standard deviation of at most 1
     torch.testing.assert_close(kernel, torch.exp(-apart.square() / 2), atol=0.03, rtol=0)
-
-
-def test_repainted_gaussians_wear_what_the_portrait_shows_where_they_end() -> None:
-    """Wherever the network moves them, a picture by the portrait's camera is the portrait."""
-    portrait = torch.rand(1, 4, 16, 16, generator=seeded(6))
-    portrait[:, 3:] = disc()
-    seen_at = {}
-    for repaint in (False, True):
-        config = replace(EXTRAS, repaint=repaint)
-        model = Any3DAvatar(config, hull=hull(config))
-        assert model.palette is not None
-        with torch.no_grad():
-            model.palette.mixture[..., 1] = 50.0  # nothing but the portrait's own pixel
-            last = model.gaussian_decoder.last
-            last.weight[:3] *= 100  # offsets and depth: moved far
-            last.weight[3:] = 0
-        _, rays, state, t = inputs(model)
-        got = model(portrait, rays[:1], state[:1], t[:1]).gaussians[0].detach()
-        moved = got.means.unflatten(0, (1, 4, 16, 16))
-        wanted = in_front_of(model.scaffold, moved, solid_colors(portrait))[0]
-        colors = sh_to_rgb(got.sh, torch.zeros_like(got.means)).unflatten(0, (4, 16, 16))
-        gap = (colors.movedim(-1, 1) - wanted[:, :3].clamp(0.02, 0.98)).abs()
-        outside = wanted[:, 3] == 0
-        opacity = got.opacities.unflatten(0, (4, 16, 16))[outside]
-        seen_at[repaint] = float(gap.max()), float(opacity.max())
-    assert seen_at[True][0] < 1e-4  # float32 logit and back
-    assert seen_at[True][1] < 0.002  # 1 / (1 + exp(0.9 * 7)): the least that a start can be
-    assert seen_at[False][0] > 0.3
-    assert seen_at[False][1] > 0.5
-
-
-def test_repaint_needs_something_to_look_up() -> None:
-    plain = replace(PLAIN, color_skip=False)
-    with pytest.raises(InvalidInput, match="repaint needs color_skip or silhouette; got True"):
-        replace(plain, repaint=True)

@@ -33,8 +33,7 @@ def forward_flops(c: ModelConfig) -> int:
     to_world = points * 9
     palette = c.palette_colors * (view * d + view * 3 + points * 3)
     palette += points * 2 * 3 if c.palette_colors else 0  # own colours: the mean's, the portrait's
-    # To the world and projected; where a Gaussian ends is in the world already.
-    looked_at = (3 + 2 * c.repaint) * points * 9 if c.color_skip or c.silhouette else 0
+    looked_at = 3 * points * 9 if c.color_skip or c.silhouette else 0  # to the world, projected
     read = c.hull_features + c.hull_waves
     follows = c.hull_waves * c.hull_features + c.hull_ways * (read + 4 * 5 * (c.size_px // 2) ** 2)
     start = palette + looked_at + follows

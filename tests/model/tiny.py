@@ -5,8 +5,6 @@ from dataclasses import replace
 import torch
 
 from any3davatar.model import Any3DAvatar, Hull, ModelConfig
-from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import Start, guess_of, start_of
 
 PAPER = ModelConfig(
     size_px=16, patch_px=4, width=32, blocks=2, heads=2, point_channels=8, image_channels=4
@@ -53,10 +51,6 @@ def ways(config: ModelConfig, generator: torch.Generator) -> dict[str, torch.Ten
         "reading_bias": 0.1 * torch.randn(count, generator=generator),
         "ways": 0.1 * torch.randn(count, 4, 5, side, side, generator=generator),
     }
-
-
-def started(scaffold: Scaffold, portrait: torch.Tensor, config: ModelConfig) -> Start:
-    return start_of(scaffold, guess_of(scaffold, portrait, config), config)
 
 
 def network(

@@ -10,12 +10,12 @@ import torch
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Hull
 from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import WAVE_HEIGHT, features, waves
+from any3davatar.model.start import WAVE_HEIGHT, features, start_of, waves
 from any3davatar.render import render
 from any3davatar.train import ways
 from any3davatar.train.hull import mean_hull
 from any3davatar.train.ways import RIDGE, WAVE_LENGTH, fitted, random_waves
-from tests.model.tiny import hull, started
+from tests.model.tiny import hull
 from tests.train.test_hull import CANONICAL, WHITE
 from tests.train.tiny_run import BEANS, CONFIG, bean
 
@@ -134,7 +134,7 @@ def test_a_head_that_follows_is_near_every_head_of_its_set(
     def errors(given: Hull) -> tuple[float, float]:
         """Return squared errors of colour and depth where the heads are, but for the front."""
         scaffold = Scaffold(config.model, given)
-        start = started(scaffold, portraits, config.model)
+        start = start_of(scaffold, portraits, config.model)
         rgb = (start.color[:, 0, 1:].sigmoid() - colors).square().mean(2)
         z = (scaffold.depth_of(start.depth)[:, 1:] - depth).square()
         return float(rgb[covered].mean()), float(z[covered].mean())
