@@ -8,7 +8,9 @@ that hull. Colour: the mean of the covered pixels.
 """
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -121,16 +123,22 @@ def read_each(
 ) -> list[Read]:
     """Read something of each group; those that can't be read stop the run or are left out."""
     found = []
-    for group in groups:
-        try:
-            found.append(read(group))
-        except (FormatError, OSError) as error:
-            if config.on_broken == "stop":
-                raise DataError(
-                    f"{group.id} can't be read for the mean head: {error}. Repair the data, or "
-                    "train with on_broken=skip"
-                ) from error
-            logger.warning("%s is left out of the mean head: %s", group.id, error)
+    # Decoding and torch let go of the interpreter; in processes, their results would be copied.
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        waiting = [pool.submit(read, group) for group in groups]
+        for group, future in zip(groups, waiting, strict=True):
+            try:
+                found.append(future.result())
+            except (FormatError, OSError) as error:
+                if config.on_broken == "stop":
+                    raise DataError(
+                        f"{group.id} can't be read for the mean head: {error}. Repair the data, or "
+                        "train with on_broken=skip"
+                    ) from error
+                logger.warning("%s is left out of the mean head: %s", group.id, error)
+    finally:
+        pool.shutdown(cancel_futures=True)
     if not found:
         raise DataError(f"none of {len(groups)} groups could be read for the mean head")
     return found

@@ -23,7 +23,9 @@ from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Any3DAvatar, Hull, Prediction, load_weights, save_weights
 from any3davatar.model.checkpoint import check_config
+from any3davatar.model.config import ModelConfig
 from any3davatar.model.scaffold import placeholder_hull
+from any3davatar.model.start import seen_from_front
 from any3davatar.registry_files import sha256_of
 from any3davatar.render import render
 from any3davatar.train import checkpoint as checkpoints
@@ -108,13 +110,21 @@ def make_fabric(config: TrainConfig, machine: Machine) -> Fabric:
         nodes = int(os.environ["GROUP_WORLD_SIZE"])
     if strategy == "auto" and devices * nodes > 1:
         strategy = "ddp"
+    made = {"ddp": _ddp, "fsdp": _fsdp}
     return Fabric(
         accelerator=machine.accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy=_fsdp() if strategy == "fsdp" else strategy,
+        strategy=made[strategy]() if strategy in made else strategy,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
     )
+
+
+def _ddp() -> Any:
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    # Buffers are the scaffold's, the same everywhere: no update changes them.
+    return DDPStrategy(broadcast_buffers=False)
 
 
 def _fsdp() -> Any:
@@ -139,8 +149,8 @@ def make_trainee(
         machine: how to carry it out.
         fabric: the processes.
         hull: the mean head, where the network starts at one.
-        start: a network of the same configuration whose weights to begin with, mean head included;
-            its `D_vae` is not asked for.
+        start: a network whose weights to begin with, mean head included where `_same_head`; its
+            `D_vae` is not asked for.
     """
     model = Any3DAvatar(
         config.model,
@@ -150,8 +160,7 @@ def make_trainee(
         recompute_activations=machine.recompute_activations,
     )
     if start is not None:
-        lacking = model.load_state_dict(start.state_dict(), strict=False).missing_keys
-        assert all(name.startswith("image_decoder.") for name in lacking)
+        _go_on_from(start, model)
     if machine.compile:
         model.dit.compile()
     bare = TrainingNetwork(model, config)
@@ -339,7 +348,7 @@ def train(
     if stored is not None:
         _check_same(stored, config, data_digest)
     start = _start(config, start_from) if stored is None else None
-    known = stored is not None or start is not None
+    known = stored is not None or (start is not None and _same_head(start.config, config.model))
     hull = _known_hull(config) if known else starting_hull(config, fabric, groups, on_start_group)
     trainee = make_trainee(config, machine, fabric, hull, start)
     samples = 0
@@ -443,9 +452,35 @@ def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
     if path is None:
         return None
     start = load_weights(path)
-    # A run may change where the portrait is looked up: it has learned nothing that says where.
-    check_config(path, start.config, replace(config.model, repaint=start.config.repaint))
+    theirs, expected = start.config, config.model
+    if theirs.hull_ways > 0 and expected.hull_ways > 0:
+        # How the head follows a portrait is not learned by gradients: no weight has another shape.
+        expected = replace(expected, hull_ways=theirs.hull_ways, hull_waves=theirs.hull_waves)
+    check_config(path, theirs, expected)
     return start
+
+
+def _go_on_from(start: Any3DAvatar, model: Any3DAvatar) -> None:
+    """Give a network the weights of another, and its mean head too if they are of the same kind."""
+    keeps_head = _same_head(start.config, model.config)
+    built_here = ("image_decoder.",) if keeps_head else ("image_decoder.", "scaffold.")
+    learned = start.state_dict() if keeps_head else dict(start.named_parameters())
+    fresh = None if model.palette is None else model.palette.mixture.detach().clone()
+    lacking = model.load_state_dict(learned, strict=False).missing_keys
+    assert all(name.startswith(built_here) for name in lacking)
+    if fresh is not None and model.palette is not None and not keeps_head:
+        # What the portrait sees of another mean head is something else.
+        seen = seen_from_front(model.scaffold)
+        with torch.no_grad():
+            model.palette.mixture[seen] = fresh[seen]
+
+
+def _same_head(theirs: ModelConfig, ours: ModelConfig) -> bool:
+    """Tell whether a run goes on from the mean head of its first weights, not from one of its own.
+
+    With other numbers of ways or waves, its data must say how their heads follow a portrait.
+    """
+    return (theirs.hull_ways, theirs.hull_waves) == (ours.hull_ways, ours.hull_waves)
 
 
 def _known_hull(config: TrainConfig) -> Hull | None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from any3davatar.anyhead.splits import SplitRule, assigned, write_splits
 from any3davatar.commands.train_cli import train
 from any3davatar.model import load_weights
+from any3davatar.model.start import seen_from_front
 from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.log import read_log
 from tests.train.tiny_run import make_beans
@@ -139,14 +140,34 @@ def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path
     assert "start_sha256" in output
 
 
-def test_a_run_may_look_up_the_portrait_elsewhere_than_the_weights_it_begins_with(
+def test_a_run_with_other_ways_follows_heads_as_its_own_data_say(
     split_beans: Path, tmp_path: Path
 ) -> None:
-    assert run(tmp_path / "first", split_beans)[0] == 0
+    few = ["model.hull_ways=2", "model.hull_waves=0"]
+    more = ["model.hull_ways=3", "model.hull_waves=4", "learning_rate=1e-12"]
+    assert run(tmp_path / "first", split_beans, settings=few)[0] == 0
     begun = ["--start-from", str(tmp_path / "first" / "weights.safetensors")]
-    code, output = run(tmp_path / "second", split_beans, begun, ["model.repaint=true"])
+    code, output = run(tmp_path / "second", split_beans, begun, more)
     assert code == 0, output
-    assert load_weights(tmp_path / "second" / "weights.safetensors").config.repaint
+    assert run(tmp_path / "alone", split_beans, settings=more)[0] == 0
+    first, second, alone = (
+        load_weights(tmp_path / name / "weights.safetensors")
+        for name in ("first", "second", "alone")
+    )
+    assert second.scaffold.ways.shape[0] == 3
+    for name, tensor in alone.scaffold.state_dict().items():  # the head of this data
+        assert torch.equal(second.scaffold.state_dict()[name], tensor), name
+    for name, tensor in first.named_parameters():  # gone on with
+        if name != "palette.mixture":
+            torch.testing.assert_close(second.get_parameter(name), tensor, atol=1e-6, rtol=0)
+    assert first.palette is not None
+    assert second.palette is not None
+    assert alone.palette is not None
+    seen = seen_from_front(second.scaffold)
+    assert 0 < int(seen[1:].sum()) < seen[1:].numel()
+    mixture = second.palette.mixture  # which pixels wear what: that of the new head where it shows
+    torch.testing.assert_close(mixture[seen], alone.palette.mixture[seen], atol=1e-6, rtol=0)
+    torch.testing.assert_close(mixture[~seen], first.palette.mixture[~seen], atol=1e-6, rtol=0)
 
 
 def test_weights_of_another_network_are_no_beginning(split_beans: Path, tmp_path: Path) -> None:
