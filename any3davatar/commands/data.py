@@ -43,6 +43,7 @@ class BuildJob:
         size_px: width and height of the pictures.
         rig: of a single subset.
         groups: expressions or accessories a person; of ``anyhead-train``: expressions.
+        worn: of ``digital-human``: share of the persons who wear something.
         workers: processes.
         resume: whether heads may be there already.
         retry_rejected: whether rejected heads of a single subset are tried again.
@@ -59,6 +60,7 @@ class BuildJob:
     size_px: int
     rig: str | None
     groups: int | None
+    worn: float | None
     workers: int | None
     resume: bool
     retry_rejected: bool
@@ -96,6 +98,7 @@ def _build_ready(job: BuildJob, root: Path, workers: int) -> list[BuildReport]:
         "--first-seed": job.first_seed,
         "--rig": job.rig,
         "--groups": job.groups if job.name == ready.MINI else None,
+        "--worn": job.worn,
         "--backends": job.backends,
         "--cost-limit": job.cost_limit,
     }
@@ -144,7 +147,11 @@ def _single_recipe(job: BuildJob, backends: BackEnds) -> Recipe:
     drawing = Drawing(job.size_px)
     if job.name == "digital-human":
         default = DigitalHumans()
-        return DigitalHumans(drawing, job.rig or default.rig, job.groups or default.expressions)
+        return DigitalHumans(
+            drawing, job.rig or default.rig, job.groups or default.expressions, job.worn or 0.0
+        )
+    if job.worn is not None:
+        raise UsageError("--worn belongs to digital-human")
     if job.name == "accessory-rich":
         if job.rig is not None:
             raise UsageError("the accessory grid has a rig of its own; leave out --rig")

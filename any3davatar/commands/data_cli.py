@@ -72,6 +72,10 @@ def build(
         int | None,
         typer.Option(help="Expressions or accessories a person (anyhead-train: expressions)."),
     ] = None,
+    worn: Annotated[
+        float | None,
+        typer.Option(help="digital-human: share of the persons who wear an accessory."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one for each processor by default.")
     ] = None,
@@ -105,6 +109,7 @@ def build(
                     size_px=size,
                     rig=rig,
                     groups=groups,
+                    worn=worn,
                     workers=workers,
                     resume=resume,
                     retry_rejected=retry_rejected,

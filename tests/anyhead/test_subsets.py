@@ -21,7 +21,12 @@ from any3davatar.anyhead.stages.lifting import EmbeddedLifting
 from any3davatar.anyhead.stats import statistics
 from any3davatar.anyhead.subsets.accessory_rich import AccessoryHeads
 from any3davatar.anyhead.subsets.ai_generated import AiGeneratedHeads, spec_of
-from any3davatar.anyhead.subsets.digital_human import DigitalHumans, Drawing, expressions_of
+from any3davatar.anyhead.subsets.digital_human import (
+    DigitalHumans,
+    Drawing,
+    accessories_of,
+    expressions_of,
+)
 from any3davatar.anyhead.verify import Thoroughness, verify
 from any3davatar.fitting import FitConfig
 from tests.anyhead.spheres import contents
@@ -181,6 +186,25 @@ def test_a_person_begins_neutral_and_shows_other_expressions_after() -> None:
         DigitalHumans(TINY, expressions=0)
     with pytest.raises(DataError, match="size_px: got 8, expected 16 to 4096"):
         Drawing(8)
+
+
+def test_a_share_of_the_persons_wears_one_thing_by_lot(root: Path, tmp_path: Path) -> None:
+    dressed = [seed for seed in range(2_000) if accessories_of(seed, 0.3)]
+    assert len(dressed) == pytest.approx(600, abs=62)  # three standard deviations
+    assert {len(accessories_of(seed, 0.3)) for seed in dressed} == {1}
+    assert all(accessories_of(seed, 1.0) == accessories_of(seed, 0.3) for seed in dressed)
+    assert {accessories_of(seed, 1.0)[0].kind for seed in range(300)} == {
+        thing.accessory.kind for thing in ACCESSORIES
+    }
+    build(tmp_path, DigitalHumans(TINY, "digital6", expressions=2, worn_share=1.0), [PERSON])
+    (kind,) = {worn.kind for worn in accessories_of(PERSON, 1.0)}
+    assert [group.accessories for group in AnyHead(tmp_path).heads[0].groups] == [(kind,), (kind,)]
+    bare = next(
+        group for group in AnyHead(root).groups if group.head.subset == layout.DIGITAL_HUMAN
+    )
+    assert bare.record.accessories == ()
+    with pytest.raises(DataError, match=r"worn_share: got 1\.5, expected 0 to 1"):
+        DigitalHumans(TINY, worn_share=1.5)
 
 
 def test_evaluation_persons_are_16_with_different_expressions_and_some_accessories() -> None:
