@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = override(TRAIN_PRESETS[arguments.preset], arguments.set)
-    samples = HeadSamples(open_data(arguments.data, config, held_out=0).groups, config)
+    samples = HeadSamples(open_data([arguments.data], config, held_out=0).groups, config)
     machine = Machine(compile=arguments.compile)
     hull = placeholder_hull(config.model) if config.model.hull_start else None
     trainee = make_trainee(config, machine, make_fabric(config, machine), hull)

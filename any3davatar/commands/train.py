@@ -25,7 +25,7 @@ class TrainJob:
 
     Attributes:
         out: the run's folder, created if needed.
-        data: root of an AnyHead data set.
+        data: roots of AnyHead data sets.
         preset: a key of `TRAIN_PRESETS`.
         settings: ``field=value`` of `TrainConfig`; ``model.field=value`` of its network.
         machine_settings: ``field=value`` of `Machine`.
@@ -36,7 +36,7 @@ class TrainJob:
     """
 
     out: Path
-    data: Path
+    data: tuple[Path, ...]
     preset: str
     settings: tuple[str, ...] = ()
     machine_settings: tuple[str, ...] = ()

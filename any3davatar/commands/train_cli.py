@@ -12,7 +12,7 @@ import typer
 
 def train(
     out: Annotated[Path, typer.Argument(help="The run's folder; created if needed.")],
-    data: Annotated[Path, typer.Option(help="Root of an AnyHead data set.")],
+    data: Annotated[list[Path], typer.Option(help="Root of an AnyHead data set. Again for more.")],
     preset: Annotated[str, typer.Option(help="full, base, small or mini.")] = "mini",
     settings: Annotated[
         list[str] | None,
@@ -56,7 +56,7 @@ def train(
 
     job = command.TrainJob(
         out=out,
-        data=data,
+        data=tuple(data),
         preset=preset,
         settings=tuple(settings or ()),
         machine_settings=tuple(machine or ()),

@@ -64,6 +64,8 @@ class TrainConfig:
         seed: of the weights, of the order of samples, and of everything drawn for them.
         start_sha256: of the file of weights that the run begins with, in place of those of `seed`;
             empty for none.
+        new_head: compute the mean head, and how it follows a portrait, from the run's own data,
+            also where the run begins with weights, which have one.
 
     Raises:
         InvalidInput: a value out of its range, or two that exclude each other.
@@ -100,6 +102,7 @@ class TrainConfig:
     ways_groups: int = 4_000
     seed: int = 0
     start_sha256: str = ""
+    new_head: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)

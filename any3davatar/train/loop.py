@@ -23,7 +23,6 @@ from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Any3DAvatar, Hull, Prediction, load_weights, save_weights
 from any3davatar.model.checkpoint import check_config
-from any3davatar.model.config import ModelConfig
 from any3davatar.model.scaffold import placeholder_hull
 from any3davatar.model.start import seen_from_front
 from any3davatar.registry_files import sha256_of
@@ -149,8 +148,8 @@ def make_trainee(
         machine: how to carry it out.
         fabric: the processes.
         hull: the mean head, where the network starts at one.
-        start: a network whose weights to begin with, mean head included where `_same_head`; its
-            `D_vae` is not asked for.
+        start: a network whose weights to begin with, mean head included unless
+            ``config.new_head``; its `D_vae` is not asked for.
     """
     model = Any3DAvatar(
         config.model,
@@ -160,7 +159,7 @@ def make_trainee(
         recompute_activations=machine.recompute_activations,
     )
     if start is not None:
-        _go_on_from(start, model)
+        _go_on_from(start, model, keeps_head=not config.new_head)
     if machine.compile:
         model.dit.compile()
     bare = TrainingNetwork(model, config)
@@ -348,7 +347,7 @@ def train(
     if stored is not None:
         _check_same(stored, config, data_digest)
     start = _start(config, start_from) if stored is None else None
-    known = stored is not None or (start is not None and _same_head(start.config, config.model))
+    known = stored is not None or (start is not None and not config.new_head)
     hull = _known_hull(config) if known else starting_hull(config, fabric, groups, on_start_group)
     trainee = make_trainee(config, machine, fabric, hull, start)
     samples = 0
@@ -453,16 +452,15 @@ def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
         return None
     start = load_weights(path)
     theirs, expected = start.config, config.model
-    if theirs.hull_ways > 0 and expected.hull_ways > 0:
+    if config.new_head and theirs.hull_ways > 0 and expected.hull_ways > 0:
         # How the head follows a portrait is not learned by gradients: no weight has another shape.
         expected = replace(expected, hull_ways=theirs.hull_ways, hull_waves=theirs.hull_waves)
     check_config(path, theirs, expected)
     return start
 
 
-def _go_on_from(start: Any3DAvatar, model: Any3DAvatar) -> None:
-    """Give a network the weights of another, and its mean head too if they are of the same kind."""
-    keeps_head = _same_head(start.config, model.config)
+def _go_on_from(start: Any3DAvatar, model: Any3DAvatar, *, keeps_head: bool) -> None:
+    """Give a network the weights of another, and its mean head too if it keeps that."""
     built_here = ("image_decoder.",) if keeps_head else ("image_decoder.", "scaffold.")
     learned = start.state_dict() if keeps_head else dict(start.named_parameters())
     fresh = None if model.palette is None else model.palette.mixture.detach().clone()
@@ -473,14 +471,6 @@ def _go_on_from(start: Any3DAvatar, model: Any3DAvatar) -> None:
         seen = seen_from_front(model.scaffold)
         with torch.no_grad():
             model.palette.mixture[seen] = fresh[seen]
-
-
-def _same_head(theirs: ModelConfig, ours: ModelConfig) -> bool:
-    """Tell whether a run goes on from the mean head of its first weights, not from one of its own.
-
-    With other numbers of ways or waves, its data must say how their heads follow a portrait.
-    """
-    return (theirs.hull_ways, theirs.hull_waves) == (ours.hull_ways, ours.hull_waves)
 
 
 def _known_hull(config: TrainConfig) -> Hull | None:

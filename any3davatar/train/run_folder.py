@@ -12,6 +12,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,45 +36,69 @@ class RunData:
     """What a run learns from.
 
     Attributes:
-        root: the data set.
+        roots: the data sets.
         groups: to learn from.
         held_out: to look at.
         digest: of the manifests and of the list of groups, which together stand for every byte.
     """
 
-    root: Path
+    roots: tuple[Path, ...]
     groups: tuple[GroupEntry, ...]
     held_out: tuple[GroupEntry, ...]
     digest: str
 
 
-def open_data(root: Path, config: TrainConfig, held_out: int) -> RunData:
-    """List the groups of a data set for a run.
+def open_data(roots: Sequence[Path], config: TrainConfig, held_out: int) -> RunData:
+    """List the groups of one or more data sets for a run.
 
-    Held-out heads come from the validation split, one group a subject, evenly spread. With
+    Held-out heads come from the validation splits, one group a subject, evenly spread. With
     ``split="all"`` there is none, and none are drawn.
 
     Raises:
-        DataError: no data set, no such split, or nothing in it.
+        DataError: no data set, no such split, nothing in it, a group in two of the sets, or a
+            subject that is in the training split of one and in the validation split of another.
         FormatError, OSError: a record is damaged or missing.
     """
-    if config.split == "all":
-        groups, others = tuple(AnyHead(root).groups), ()
-    else:
-        if not (root / layout.SPLITS).is_file():
-            raise DataError(
-                f"{root} has no {layout.SPLITS}: run `any3davatar data split`, or train on all of "
-                "it with split=all"
-            )
-        groups = tuple(AnyHead(root, split="train").groups)
-        others = _one_a_subject(AnyHead(root, split="validation").groups)
-    if not groups:
-        raise DataError(f"{root}: got no group in split={config.split}, expected at least one")
+    groups, others = [], []
+    for root in roots:
+        if config.split == "all":
+            found = AnyHead(root).groups
+        else:
+            if not (root / layout.SPLITS).is_file():
+                raise DataError(
+                    f"{root} has no {layout.SPLITS}: run `any3davatar data split`, or train on all "
+                    "of it with split=all"
+                )
+            found = AnyHead(root, split="train").groups
+            others += AnyHead(root, split="validation").groups
+        if not found:
+            raise DataError(f"{root}: got no group in split={config.split}, expected at least one")
+        groups += found
+    _check_apart(groups, others)
+    others = _one_a_subject(others)
     count = min(held_out, len(others))
     spread = tuple(others[i * len(others) // count] for i in range(count))
-    digests = {name: read_manifest(root / name).digest for name in layout.subsets_in(root)}
+    digests = [
+        {name: read_manifest(root / name).digest for name in layout.subsets_in(root)}
+        for root in roots
+    ]
     content = json.dumps([digests, [group.id for group in groups]])
-    return RunData(root, groups, spread, hashlib.sha256(content.encode()).hexdigest())
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return RunData(tuple(roots), tuple(groups), spread, digest)
+
+
+def _check_apart(groups: Sequence[GroupEntry], held_out: Sequence[GroupEntry]) -> None:
+    """Raise `DataError` where two sets hold one group, or split one subject differently."""
+    twice = [name for name, count in Counter(group.id for group in groups).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]} is in two of the data sets; give each person once")
+    known = {group.head.subject for group in groups}
+    both = sorted(known & {group.head.subject for group in held_out})
+    if both:
+        raise DataError(
+            f"{both[0]} is in the training split of one data set and in the validation split of "
+            "another; split both by one rule"
+        )
 
 
 def _one_a_subject(groups: Sequence[GroupEntry]) -> tuple[GroupEntry, ...]:
@@ -87,7 +112,11 @@ def write_config(folder: Path, preset: str, config: TrainConfig, data: RunData) 
         "version": VERSION,
         "any3davatar": version("any3davatar"),
         "preset": preset,
-        "data": {"root": str(data.root), "groups": len(data.groups), "digest": data.digest},
+        "data": {
+            "roots": list(map(str, data.roots)),
+            "groups": len(data.groups),
+            "digest": data.digest,
+        },
         "train": to_json(config),
     }
     with atomic_path(folder / CONFIG) as temporary:

@@ -10,13 +10,15 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from any3davatar.anyhead.splits import SplitRule, assigned, write_splits
+from any3davatar.anyhead.build import build
+from any3davatar.anyhead.readers import AnyHead
+from any3davatar.anyhead.splits import SplitRule, Splits, assigned, write_splits
 from any3davatar.commands.train_cli import train
 from any3davatar.model import load_weights
 from any3davatar.model.start import seen_from_front
 from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.log import read_log
-from tests.train.tiny_run import make_beans
+from tests.train.tiny_run import Beans, make_beans
 
 TINY = [
     "lpips_weight=0", "model.size_px=16", "model.patch_px=4", "model.width=16", "model.blocks=1",
@@ -123,6 +125,38 @@ def test_data_without_splits_and_folders_without_data_are_refused(
     assert "expected the root of an AnyHead data set" in output
 
 
+def test_a_run_learns_from_several_data_sets_that_fit_together(
+    split_beans: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    build(others, Beans(), [100, 101, 102])
+    subjects = [group.head.subject for group in AnyHead(others).groups]
+    rule = SplitRule(salt="beans", validation=0.4, test=0.0)
+
+    def store(*validation: str) -> None:
+        chosen = {name: "validation" if name in validation else "train" for name in subjects}
+        write_splits(others, Splits(rule, chosen))
+
+    store(subjects[0])
+    both = ["--data", str(others)]
+    code, output = run(tmp_path / "run", split_beans, both)
+    assert code == 0, output
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+    alone = len(AnyHead(split_beans, split="train"))
+    assert stored["groups"] == alone + 2
+    assert stored["roots"] == [str(split_beans), str(others)]
+    code, output = run(tmp_path / "twice", split_beans, ["--data", str(split_beans)])
+    assert code == 2
+    assert "is in two of the data sets; give each person once" in output
+    known = AnyHead(split_beans, split="train").heads[0]
+    build(others, Beans(), [known.seed])
+    subjects.append(known.subject)
+    store(known.subject)
+    code, output = run(tmp_path / "leaking", split_beans, both)
+    assert code == 2
+    assert f"{known.subject} is in the training split of one data set and in the" in output
+
+
 def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert run(first, split_beans)[0] == 0
@@ -140,14 +174,17 @@ def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path
     assert "start_sha256" in output
 
 
-def test_a_run_with_other_ways_follows_heads_as_its_own_data_say(
+def test_a_run_with_a_new_head_follows_heads_as_its_own_data_say(
     split_beans: Path, tmp_path: Path
 ) -> None:
     few = ["model.hull_ways=2", "model.hull_waves=0"]
     more = ["model.hull_ways=3", "model.hull_waves=4", "learning_rate=1e-12"]
     assert run(tmp_path / "first", split_beans, settings=few)[0] == 0
     begun = ["--start-from", str(tmp_path / "first" / "weights.safetensors")]
-    code, output = run(tmp_path / "second", split_beans, begun, more)
+    code, output = run(tmp_path / "refused", split_beans, begun, more)
+    assert code == 2
+    assert "hull_ways = 2 (expected 3)" in output
+    code, output = run(tmp_path / "second", split_beans, begun, [*more, "new_head=true"])
     assert code == 0, output
     assert run(tmp_path / "alone", split_beans, settings=more)[0] == 0
     first, second, alone = (
