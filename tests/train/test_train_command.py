@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from any3davatar.anyhead.build import build
 from any3davatar.anyhead.readers import AnyHead
-from any3davatar.anyhead.splits import SplitRule, Splits, assigned, write_splits
+from any3davatar.anyhead.splits import Split, SplitRule, Splits, assigned, write_splits
 from any3davatar.commands.train_cli import train
 from any3davatar.model import load_weights
 from any3davatar.model.start import seen_from_front
@@ -134,7 +134,9 @@ def test_a_run_learns_from_several_data_sets_that_fit_together(
     rule = SplitRule(salt="beans", validation=0.4, test=0.0)
 
     def store(*validation: str) -> None:
-        chosen = {name: "validation" if name in validation else "train" for name in subjects}
+        chosen: dict[str, Split] = {
+            name: "validation" if name in validation else "train" for name in subjects
+        }
         write_splits(others, Splits(rule, chosen))
 
     store(subjects[0])
