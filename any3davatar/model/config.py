@@ -200,8 +200,8 @@ class ModelConfig:
 
     @property
     def hull_features(self) -> int:
-        """Pixels that `hull_ways` read of a portrait (`any3davatar.model.start.features`)."""
-        return (self.size_px // 4) ** 2 + 3 * (self.size_px // 8) ** 2
+        """Numbers that `hull_ways` read of a portrait (`any3davatar.model.start.features`)."""
+        return (self.size_px // 4) ** 2 + (3 + 4) * (self.size_px // 8) ** 2
 
     @property
     def gaussians(self) -> int:

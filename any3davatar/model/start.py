@@ -19,7 +19,13 @@ from any3davatar.model.scaffold import COLOR_MARGIN, Scaffold, depth_argument, o
 
 SOLID = 0.98  # alpha of a pixel that shows nothing of the background
 OUTLINE_PX = 5
+COARSE_PX = 8  # side of the cells that `hull_ways` read
 LEAST_COVERED = 0.05  # of a cell, below which its colour fades to black
+LUMINANCE = (0.299, 0.587, 0.114)
+DIAGONAL = math.sqrt(0.5)
+DIRECTIONS = ((1.0, 0.0), (DIAGONAL, DIAGONAL), (0.0, 1.0), (-DIAGONAL, DIAGONAL))  # (x, y)
+MIRRORED_DIRECTIONS = [0, 3, 2, 1]
+TEXTURE_HEIGHT = 10.0  # its variance over heads is then half of that of silhouettes and colours
 WAVE_HEIGHT = 10.0  # of all waves together, beside pixels in [0, 1]: the share that may bend
 SEEN_DEPTH = 0.08  # world units: 8 mm
 FRONT = 0  # the view that a portrait is taken from
@@ -69,20 +75,37 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
 def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:
     """Return what `ModelConfig.hull_ways` read of a portrait.
 
-    Its silhouette at a quarter of its size, and its colours, where there are any, at an eighth.
+    Its silhouette at a quarter of its size; at an eighth its colours, where there are any, and how
+    much its luminance changes along each of `DIRECTIONS`: curls are not straight hair.
     """
     rgb, alpha = portrait[:, :RGB], portrait[:, RGB:]
-    covered = F.avg_pool2d(alpha, 8)
-    colors = F.avg_pool2d(rgb * alpha, 8) / covered.clamp_min(LEAST_COVERED)
-    return torch.cat([F.avg_pool2d(alpha, 4).flatten(1), colors.flatten(1)], dim=1)
+    covered = F.avg_pool2d(alpha, COARSE_PX)
+    colors = F.avg_pool2d(rgb * alpha, COARSE_PX) / covered.clamp_min(LEAST_COVERED)
+    parts = F.avg_pool2d(alpha, COARSE_PX // 2), colors, TEXTURE_HEIGHT * texture(rgb)
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def texture(rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 4 h w"]:
+    """Return the mean size of the derivatives of luminance along `DIRECTIONS`, per pixel."""
+    light = torch.einsum("bchw,c->bhw", rgb, rgb.new_tensor(LUMINANCE))[:, None]
+    padded = F.pad(light, (1, 1, 1, 1), mode="replicate")
+    across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
+    down = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
+    along = torch.cat([x * across + y * down for x, y in DIRECTIONS], dim=1)
+    return F.avg_pool2d(along.abs(), COARSE_PX)
 
 
 def mirrored(read: Float[Tensor, "B F"], size_px: int) -> Float[Tensor, "B F"]:
     """Return what `features` read of the mirrored portraits."""
-    across, coarse = size_px // 4, size_px // 8
-    alpha, colors = read.split([across**2, RGB * coarse**2], dim=1)
-    flipped = alpha.unflatten(1, (across, across)), colors.unflatten(1, (RGB, coarse, coarse))
-    return torch.cat([part.flip(-1).flatten(1) for part in flipped], dim=1)
+    coarse = size_px // COARSE_PX
+    sizes = (1, 2 * coarse), (RGB, coarse), (len(DIRECTIONS), coarse)
+    parts = read.split([channels * side**2 for channels, side in sizes], dim=1)
+    alpha, colors, along = (
+        part.unflatten(1, (channels, side, side)).flip(-1)
+        for part, (channels, side) in zip(parts, sizes, strict=True)
+    )
+    flipped = alpha, colors, along[:, MIRRORED_DIRECTIONS]
+    return torch.cat([part.flatten(1) for part in flipped], dim=1)
 
 
 def waves(

@@ -14,10 +14,12 @@ from any3davatar.model.start import (
     features,
     in_front_of,
     mean_or_seen,
+    mirrored,
     pictures_of,
     seen_from_front,
     solid_colors,
     start_of,
+    texture,
     waves,
 )
 from tests.model.tiny import EXTRAS, hull, seeded
@@ -140,18 +142,35 @@ def test_the_start_follows_the_portrait_along_the_ways() -> None:
     )
 
 
-def test_features_are_the_coarse_silhouette_and_the_colors_within_it() -> None:
+def test_features_are_the_coarse_silhouette_the_colors_within_it_and_texture() -> None:
     portrait = portraits(EXTRAS, batch=1)
     portrait[:, 3, :8] = 0  # nothing of the head in the upper half
     portrait[:, :3, 8:, :8] = torch.tensor([0.9, 0.5, 0.1])[:, None, None]
     got = features(portrait)[0]
-    assert len(got) == EXTRAS.hull_features == 16 + 12
-    silhouette, colors = got[:16].reshape(4, 4), got[16:].reshape(3, 2, 2)
+    assert len(got) == EXTRAS.hull_features == 16 + 12 + 16
+    silhouette, colors = got[:16].reshape(4, 4), got[16:28].reshape(3, 2, 2)
     assert bool((silhouette[:2] == 0).all())
     cell = portrait[0, 3, 8:12, :4].mean()
     torch.testing.assert_close(silhouette[2, 0], cell)
     assert bool((colors[:, 0] == 0).all())
     torch.testing.assert_close(colors[:, 1, 0], torch.tensor([0.9, 0.5, 0.1]), atol=1e-6, rtol=0)
+
+
+def test_texture_is_how_much_luminance_changes_along_four_directions() -> None:
+    """A ramp along (3, 4) / 5, 0.01 a pixel: its derivative along a direction is a cosine."""
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    ramp = 0.01 * (0.6 * columns + 0.8 * rows)
+    got = texture(ramp.expand(1, 3, 32, 32))[0, :, 1:-1, 1:-1]  # replicated borders are flatter
+    root = 0.5**0.5
+    cosines = torch.tensor([0.6, (0.6 + 0.8) * root, 0.8, (0.8 - 0.6) * root])
+    torch.testing.assert_close(got, 0.01 * cosines[:, None, None].expand(4, 2, 2))
+
+
+def test_features_of_a_mirrored_portrait_are_mirrored_features() -> None:
+    portrait = portraits(EXTRAS)
+    got = mirrored(features(portrait), 16)
+    torch.testing.assert_close(got, features(portrait.flip(-1)), atol=1e-6, rtol=1e-5)
+    assert float((got - features(portrait)).abs().max()) > 0.1
 
 
 @pytest.mark.border

@@ -9,11 +9,13 @@ import torch
 
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Hull
+from any3davatar.model.embed import network_input
 from any3davatar.model.scaffold import Scaffold
 from any3davatar.model.start import WAVE_HEIGHT, features, start_of, waves
 from any3davatar.render import render
 from any3davatar.train import ways
 from any3davatar.train.hull import mean_hull
+from any3davatar.train.samples import read_framed
 from any3davatar.train.ways import RIDGE, WAVE_LENGTH, fitted, random_waves
 from tests.model.tiny import hull
 from tests.train.test_hull import CANONICAL, WHITE
@@ -25,6 +27,19 @@ MODEL = CONFIG.model
 def amounts_of(read: torch.Tensor, given: Hull) -> torch.Tensor:
     waving = waves(read, given.frequencies, given.phases)
     return torch.cat([read, waving], dim=1) @ given.reading.mT + given.reading_bias
+
+
+def portrait_of(group: GroupEntry) -> torch.Tensor:
+    """Return the portrait as a run reads it: a picture made small is not a small render."""
+    capture = group.capture()
+    views, _ = read_framed(
+        capture,
+        [capture.input_view],
+        WHITE,
+        size_px=MODEL.size_px,
+        vertical_fov_deg=MODEL.vertical_fov_deg,
+    )
+    return network_input(views, MODEL)
 
 
 def test_regression_equals_numpy_on_stacked_rows() -> None:
@@ -84,9 +99,9 @@ def test_waves_read_what_no_line_can() -> None:
 
 def test_waves_are_as_wide_as_the_set() -> None:
     """Two portraits at the median squared distance have a kernel of exp(-1 / WAVE_LENGTH)."""
-    read = torch.randn(300, 28, generator=torch.Generator().manual_seed(5))
+    read = torch.randn(300, MODEL.hull_features, generator=torch.Generator().manual_seed(5))
     typical = float(torch.pdist(read).square().median())
-    pair = torch.zeros(2, 28)
+    pair = torch.zeros(2, MODEL.hull_features)
     for scale in (1.0, 7.0):
         pair[1, 3] = scale * typical**0.5
         got = waves(pair, *random_waves(scale * read, replace(MODEL, hull_waves=20_000)))
@@ -126,7 +141,7 @@ def test_a_head_that_follows_is_near_every_head_of_its_set(
     follows = ways.with_ways(mean, beans, config, on_group=lambda: seen.append(1))
     assert len(seen) == BEANS
     truth = [render(bean(i), CANONICAL, WHITE) for i in range(BEANS)]
-    portraits = torch.stack([torch.cat([view.rgb[0], view.alpha[0]]) for view in truth])
+    portraits = torch.cat([portrait_of(group) for group in beans])
     covered = torch.stack([view.alpha for view in truth])[:, 1:, 0] > 0.98
     colors = torch.stack([view.rgb for view in truth])[:, 1:]
     depth = torch.stack([view.depth[:, 0] for view in truth if view.depth is not None])[:, 1:]
