@@ -87,7 +87,7 @@ def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:
 
 def texture(rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 4 h w"]:
     """Return the mean size of the derivatives of luminance along `DIRECTIONS`, per pixel."""
-    light = torch.einsum("bchw,c->bhw", rgb, rgb.new_tensor(LUMINANCE))[:, None]
+    light = (rgb * rgb.new_tensor(LUMINANCE)[:, None, None]).sum(dim=1, keepdim=True)
     padded = F.pad(light, (1, 1, 1, 1), mode="replicate")
     across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
     down = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
