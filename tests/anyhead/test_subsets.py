@@ -203,6 +203,9 @@ def test_a_share_of_the_persons_wears_one_thing_by_lot(root: Path, tmp_path: Pat
         group for group in AnyHead(root).groups if group.head.subset == layout.DIGITAL_HUMAN
     )
     assert bare.record.accessories == ()
+    # Where nobody does, it is the recipe of the sets that were built before anybody could.
+    assert set(DigitalHumans().describe()) == {"kind", "drawing", "rig", "expressions"}
+    assert DigitalHumans(worn_share=0.5).describe()["worn_share"] == 0.5
     with pytest.raises(DataError, match=r"worn_share: got 1\.5, expected 0 to 1"):
         DigitalHumans(TINY, worn_share=1.5)
 

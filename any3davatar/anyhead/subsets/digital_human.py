@@ -75,8 +75,14 @@ class DigitalHumans:
         make_rig(self.rig, self.drawing.size_px, 0)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the recipe as JSON."""
-        return {"kind": "digital humans", **asdict(self)}
+        """Return the recipe as JSON; nobody's wearing anything is not mentioned.
+
+        Sets of before anybody could are of the same recipe, and can be added to.
+        """
+        recipe = {"kind": "digital humans", **asdict(self)}
+        if self.worn_share == 0:
+            del recipe["worn_share"]
+        return recipe
 
     def readme(self) -> str:
         """Return the text of README.md."""
