@@ -463,14 +463,15 @@ def _go_on_from(start: Any3DAvatar, model: Any3DAvatar, *, keeps_head: bool) -> 
     """Give a network the weights of another, and its mean head too if it keeps that."""
     built_here = ("image_decoder.",) if keeps_head else ("image_decoder.", "scaffold.")
     learned = start.state_dict() if keeps_head else dict(start.named_parameters())
-    fresh = None if model.palette is None else model.palette.mixture.detach().clone()
+    palette = model.palette if model.config.color_skip and not keeps_head else None
+    fresh = None if palette is None else palette.mixture.detach().clone()
     lacking = model.load_state_dict(learned, strict=False).missing_keys
     assert all(name.startswith(built_here) for name in lacking)
-    if fresh is not None and model.palette is not None and not keeps_head:
+    if palette is not None and fresh is not None:
         # What the portrait sees of another mean head is something else.
         seen = seen_from_front(model.scaffold)
         with torch.no_grad():
-            model.palette.mixture[seen] = fresh[seen]
+            palette.mixture[seen] = fresh[seen]
 
 
 def _known_hull(config: TrainConfig) -> Hull | None:
