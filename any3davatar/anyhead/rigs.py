@@ -23,11 +23,11 @@ CIRCULAR_ELEVATIONS_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0)
 CIRCULAR_AZIMUTHS = 8
 RANDOM_VIEWS = 40
 RANDOM_DISTANCE = (1.3, 3.2)  # from the head's centre: outside the unit sphere
-FAR_VIEWS = 16
-FAR_DISTANCE = (2.0, 3.2)  # what a small network learns from: it leaves out close-ups
 RANDOM_ELEVATION_DEG = (-35.0, 60.0)
 RANDOM_FOV_DEG = (18.0, 50.0)
 RANDOM_ROLL_DEG = 15.0
+FAR_VIEWS = 16
+FAR_DISTANCE = (2.0, 3.2)  # what a small network learns from: it leaves out close-ups
 # Random cameras look at a point of this ellipsoid, which lies inside every head: the middle of the
 # picture is then covered, whatever the position.
 AIM_CENTER = (0.0, 0.05, 0.02)
