@@ -52,7 +52,7 @@ def mean_hull(
     Args:
         groups: the training set.
         config: the run; its network's cameras and size are the hull's.
-        on_group: called after each group.
+        on_group: called when a group's turn comes, from any of the threads that read.
 
     Raises:
         DataError: a group lacks a canonical view; or a file can't be read, and ``on_broken`` is
@@ -121,7 +121,7 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
 def read_each(
     groups: Sequence[GroupEntry], config: TrainConfig, read: Callable[[GroupEntry], Read]
 ) -> list[Read]:
-    """Read something of each group; those that can't be read stop the run or are left out."""
+    """Read something of each group, in threads; those that can't be read stop or are left out."""
     found = []
     # Decoding and torch let go of the interpreter; in processes, their results would be copied.
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))

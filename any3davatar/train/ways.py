@@ -1,10 +1,10 @@
 """How the mean head of a training set follows a portrait: reduced-rank kernel ridge regression.
 
-From the `features` of a portrait, its coarse silhouette and colours, to what the canonical views
-hold: opacity, depth and colour. Ridge regression from these features and from `hull_waves` random
-waves over them gives the guess; its `hull_ways` principal directions over the training set are the
-ways that a `Hull` carries. It takes the set once, in minutes, and no gradient; the network learns
-what it leaves over.
+From the `features` of a portrait, its coarse silhouette, colours and texture, to what the canonical
+views hold: opacity, depth and colour. Ridge regression from these features and from `hull_waves`
+random waves over them gives the guess; its `hull_ways` principal directions over the training set
+are the ways that a `Hull` carries. It takes the set once, in minutes, and no gradient; the network
+learns what it leaves over.
 
 Depth of a head: its own visual hull, from the silhouettes of its own views.
 """
@@ -48,7 +48,7 @@ def with_ways(
         hull: the mean head.
         groups: the training set.
         config: the run; with ``flip`` each head counts as its mirror image too.
-        on_group: called after each group.
+        on_group: called when a group's turn comes, from any of the threads that read.
 
     Raises:
         DataError: as in `any3davatar.train.hull.mean_hull`.
