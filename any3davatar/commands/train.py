@@ -51,14 +51,13 @@ def run(job: TrainJob) -> int:
     if job.preset not in TRAIN_PRESETS:
         raise UsageError(f"unknown preset {job.preset!r}; known: {', '.join(TRAIN_PRESETS)}")
     machine = override(Machine(), job.machine_settings)
-    config = override(TRAIN_PRESETS[job.preset], job.settings)
-    if job.start_from is not None:
-        config = replace(config, start_sha256=sha256_of(job.start_from))
+    start = "" if job.start_from is None else sha256_of(job.start_from)
+    config = override(replace(TRAIN_PRESETS[job.preset], start_sha256=start), job.settings)
     data = open_data(job.data, config, machine.held_out)
     if job.epochs is not None:
         config = replace(config, total_samples=round(job.epochs * len(data.groups)))
     if job.dry_run:
-        plan = make_plan(config, machine, data.groups)
+        plan = make_plan(config, machine, data.groups, start_from=job.start_from)
         if _is_first_process():
             typer.echo(written_out(plan))
         return 0

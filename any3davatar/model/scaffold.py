@@ -215,6 +215,17 @@ def _hull_start(config: ModelConfig, hull: Hull | None) -> dict[str, Tensor]:
     return start
 
 
+def hull_of(scaffold: Scaffold, config: ModelConfig) -> Hull:
+    """Return the mean head that a scaffold starts at, within `COLOR_MARGIN` of what it was."""
+    ways = {name: getattr(scaffold, name, none) for name, none in no_ways(config).items()}
+    return Hull(
+        depth=scaffold.depth_of(scaffold.start_depth),
+        opacity=scaffold.mean_opacity,
+        rgb=torch.sigmoid(scaffold.start_color),
+        **ways,
+    )
+
+
 def depth_argument(depth: Float[Tensor, "*b"], config: ModelConfig) -> Float[Tensor, "*b"]:
     """Invert `Scaffold.depth_of`, as far as its tanh has a slope."""
     return torch.atanh(((depth - config.radius) / config.depth_reach).clamp(-0.99, 0.99))

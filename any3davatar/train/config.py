@@ -61,6 +61,9 @@ class TrainConfig:
             recorded.
         hull_groups: groups that the mean head is computed from, where the network starts at one.
         ways_groups: groups that `ModelConfig.hull_ways` are computed from.
+        ways_groups_before: with weights to begin with: of how many groups the ways of their head
+            are. Their regression goes on over the run's own data, and ends as one over both would.
+            0 takes the head as it is, or a ``new_head``.
         seed: of the weights, of the order of samples, and of everything drawn for them.
         start_sha256: of the file of weights that the run begins with, in place of those of `seed`;
             empty for none.
@@ -100,6 +103,7 @@ class TrainConfig:
     on_broken: OnBroken = "stop"
     hull_groups: int = 64
     ways_groups: int = 4_000
+    ways_groups_before: int = 0
     seed: int = 0
     start_sha256: str = ""
     new_head: bool = False
@@ -147,7 +151,19 @@ class TrainConfig:
             "input_range_deg must lie in [0, 180]",
             self.input_range_deg,
         )
+        _require(
+            self.ways_groups_before >= 0,
+            "ways_groups_before must be at least 0",
+            self.ways_groups_before,
+        )
         model = self.model
+        _require(
+            self.ways_groups_before == 0
+            or (model.hull_ways > 0 and self.start_sha256 != "" and not self.new_head),
+            "ways_groups_before goes on from the ways of other weights: it needs --start-from and "
+            "model.hull_ways, and no new_head",
+            self.ways_groups_before,
+        )
         aligned = model.aligned_image or model.color_skip or model.silhouette
         _require(
             not (aligned and self.input_range_deg > 0),

@@ -23,7 +23,7 @@ from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Any3DAvatar, Hull, Prediction, load_weights, save_weights
 from any3davatar.model.checkpoint import check_config
-from any3davatar.model.scaffold import placeholder_hull
+from any3davatar.model.scaffold import hull_of, placeholder_hull
 from any3davatar.model.start import seen_from_front
 from any3davatar.registry_files import sha256_of
 from any3davatar.render import render
@@ -148,8 +148,8 @@ def make_trainee(
         machine: how to carry it out.
         fabric: the processes.
         hull: the mean head, where the network starts at one.
-        start: a network whose weights to begin with, mean head included unless
-            ``config.new_head``; its `D_vae` is not asked for.
+        start: a network whose weights to begin with, mean head included unless ``hull`` is another;
+            its `D_vae` is not asked for.
     """
     model = Any3DAvatar(
         config.model,
@@ -159,7 +159,7 @@ def make_trainee(
         recompute_activations=machine.recompute_activations,
     )
     if start is not None:
-        _go_on_from(start, model, keeps_head=not config.new_head)
+        _go_on_from(start, model, config)
     if machine.compile:
         model.dit.compile()
     bare = TrainingNetwork(model, config)
@@ -283,25 +283,33 @@ def starting_hull(
     config: TrainConfig,
     fabric: Fabric,
     groups: Sequence[GroupEntry],
+    start: Any3DAvatar | None = None,
     on_group: Callable[[], None] | None = None,
 ) -> Hull | None:
-    """Return the mean head of the training set if the network needs it; one process computes."""
+    """Return the mean head that a run begins with if the network needs one; one process computes.
+
+    It is the training set's, or that of the weights to begin with, whose ways may go on.
+    """
     if not config.model.hull_start:
         return None
-    hull = None
+    if start is not None and not config.new_head:
+        hull, follows = hull_of(start.scaffold, start.config), config.ways_groups_before > 0
+    else:
+        hull, follows = None, config.model.hull_ways > 0
     if fabric.is_global_zero:
-        hull = mean_hull(groups, config, on_group)
-        if config.model.hull_ways:
+        hull = mean_hull(groups, config, on_group) if hull is None else hull
+        if follows:
             hull = with_ways(hull, groups, config, on_group)
     return fabric.broadcast(hull)
 
 
 def starting_groups(config: TrainConfig, groups: int) -> int:
     """Return how many groups `starting_hull` looks at, each time it looks at one."""
-    if not config.model.hull_start:
+    keeps = config.start_sha256 != "" and not config.new_head
+    if not config.model.hull_start or (keeps and config.ways_groups_before == 0):
         return 0
     ways = min(config.ways_groups, groups) if config.model.hull_ways else 0
-    return min(config.hull_groups, groups) + ways
+    return ways if keeps else min(config.hull_groups, groups) + ways
 
 
 def train(
@@ -346,9 +354,12 @@ def train(
     stored = checkpoints.read(found[-1]) if found else None
     if stored is not None:
         _check_same(stored, config, data_digest)
-    start = _start(config, start_from) if stored is None else None
-    known = stored is not None or (start is not None and not config.new_head)
-    hull = _known_hull(config) if known else starting_hull(config, fabric, groups, on_start_group)
+    start = beginning(config, start_from) if stored is None else None
+    hull = (
+        _known_hull(config)
+        if stored is not None
+        else starting_hull(config, fabric, groups, start, on_start_group)
+    )
     trainee = make_trainee(config, machine, fabric, hull, start)
     samples = 0
     if stored is not None:
@@ -440,8 +451,12 @@ class _Window:
         }
 
 
-def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
-    """Return the network that a run begins with, if it begins with one."""
+def beginning(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
+    """Return the network that a run begins with, if it begins with one.
+
+    Raises:
+        CheckpointError: it is not the file that the run is configured for, or does not fit it.
+    """
     found = "" if path is None else sha256_of(path)
     if found != config.start_sha256:
         raise checkpoints.CheckpointError(
@@ -459,11 +474,12 @@ def _start(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
     return start
 
 
-def _go_on_from(start: Any3DAvatar, model: Any3DAvatar, *, keeps_head: bool) -> None:
-    """Give a network the weights of another, and its mean head too if it keeps that."""
+def _go_on_from(start: Any3DAvatar, model: Any3DAvatar, config: TrainConfig) -> None:
+    """Give a network the weights of another; of the head, what the run does not compute."""
+    keeps_head = not (config.new_head or config.ways_groups_before)
     built_here = ("image_decoder.",) if keeps_head else ("image_decoder.", "scaffold.")
     learned = start.state_dict() if keeps_head else dict(start.named_parameters())
-    palette = model.palette if model.config.color_skip and not keeps_head else None
+    palette = model.palette if model.config.color_skip and config.new_head else None
     fresh = None if palette is None else palette.mixture.detach().clone()
     lacking = model.load_state_dict(learned, strict=False).missing_keys
     assert all(name.startswith(built_here) for name in lacking)

@@ -5,16 +5,25 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
 from any3davatar.anyhead.readers import GroupEntry
+from any3davatar.model import Any3DAvatar
 from any3davatar.model.scaffold import placeholder_hull
 from any3davatar.train.batches import shares
 from any3davatar.train.config import Machine, TrainConfig
 from any3davatar.train.hull import evenly
-from any3davatar.train.loop import make_fabric, make_trainee, starting_groups, starting_hull, update
+from any3davatar.train.loop import (
+    beginning,
+    make_fabric,
+    make_trainee,
+    starting_groups,
+    starting_hull,
+    update,
+)
 from any3davatar.train.samples import HeadSamples
 
 MEASURED_UPDATES = 3
@@ -54,7 +63,13 @@ class Plan:
     peak_memory_bytes: int
 
 
-def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry]) -> Plan:
+def make_plan(
+    config: TrainConfig,
+    machine: Machine,
+    groups: Sequence[GroupEntry],
+    *,
+    start_from: Path | None = None,
+) -> Plan:
     """Measure a few updates and forget them; nothing is written.
 
     Raises:
@@ -64,6 +79,7 @@ def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry
     fabric.launch()
     micro_batch = machine.micro_batch_of(config.batch, fabric.world_size)
     hull = placeholder_hull(config.model) if config.model.hull_start else None
+    start = beginning(config, start_from)
     trainee = make_trainee(config, machine, fabric, hull)
     samples = HeadSamples(groups, config)
     coming = shares(
@@ -82,7 +98,7 @@ def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry
     measured = sorted(seconds[1:] or seconds)
     median = measured[len(measured) // 2]
     updates = config.total_samples // config.batch
-    start = 0.0 if config.start_sha256 else _start_seconds(config, groups, fabric)
+    start_seconds = _start_seconds(config, groups, fabric, start)
     parameters = sum(p.numel() for p in trainee.model.parameters())
     return Plan(
         groups=len(groups),
@@ -93,21 +109,23 @@ def make_plan(config: TrainConfig, machine: Machine, groups: Sequence[GroupEntry
         parameters=parameters,
         checkpoint_bytes=16 * parameters,
         seconds_per_update=median,
-        start_seconds=start,
-        hours=(start + updates * median) / 3600,
+        start_seconds=start_seconds,
+        hours=(start_seconds + updates * median) / 3600,
         peak_memory_bytes=_peak_memory_bytes(fabric.device),
     )
 
 
-def _start_seconds(config: TrainConfig, groups: Sequence[GroupEntry], fabric: Fabric) -> float:
+def _start_seconds(
+    config: TrainConfig, groups: Sequence[GroupEntry], fabric: Fabric, start: Any3DAvatar | None
+) -> float:
     """Return what the mean head of all groups would take, by those of few of them."""
-    if not config.model.hull_start:
+    if starting_groups(config, len(groups)) == 0:
         return 0.0
     took, looks = [], []
     for count in MEASURED_GROUPS:
         some = evenly(groups, count)
         started = time.perf_counter()
-        starting_hull(config, fabric, some)
+        starting_hull(config, fabric, some, start)
         took.append(time.perf_counter() - started)
         looks.append(starting_groups(config, len(some)))
     if looks[0] == looks[1]:  # so few groups that there is no more to come

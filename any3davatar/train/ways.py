@@ -23,6 +23,7 @@ from any3davatar.core.rigs import canonical_four
 from any3davatar.model import Hull
 from any3davatar.model.config import VIEWS, ModelConfig
 from any3davatar.model.embed import network_input
+from any3davatar.model.scaffold import no_ways
 from any3davatar.model.start import FRONT, features, mirrored, waves
 from any3davatar.train.config import TrainConfig
 from any3davatar.train.hull import COVERED, REACH_USED, carve, evenly, read_each, read_whole
@@ -44,8 +45,10 @@ def with_ways(
 ) -> Hull:
     """Return a mean head that follows portraits as `config.ways_groups` of `groups` do.
 
+    With ``config.ways_groups_before`` it does as these and the groups of before do together.
+
     Args:
-        hull: the mean head.
+        hull: the mean head, with the ways of before if there were any.
         groups: the training set.
         config: the run; with ``flip`` each head counts as its mirror image too.
         on_group: called when a group's turn comes, from any of the threads that read.
@@ -65,7 +68,7 @@ def with_ways(
     examples = read_each(chosen, config, see)
     read = torch.cat([example.features for example in examples])
     change = torch.cat([example.views for example in examples]) - mean  # (N, 4, 5, h, w)
-    return fitted(hull, read, change, model)
+    return fitted(hull, read, change, model, before=config.ways_groups_before / len(chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,29 +124,45 @@ def fitted(
     read: Float[Tensor, "N F"],
     change: Float[Tensor, "N 4 5 h w"],
     config: ModelConfig,
+    *,
+    before: float = 0.0,
 ) -> Hull:
     """Fit the regression, and add its intercept to the mean head.
 
+    Of the heads of before only their regression is left. If their portraits were like these, their
+    normal equations are known with it, and what it leaves over here, fitted with a Gram matrix of
+    all, gives the regression of all.
+
     Args:
-        hull: the mean head.
+        hull: the mean head, with the ways of before.
         read: features of portraits.
         change: what is to be added to the mean head to have theirs; changed in place.
         config: the network's.
+        before: how many heads the ways of before are from, as a multiple of N.
     """
     # A portrait itself says how its own view looks, so that no way need be spent on that.
     change[:, FRONT, 0] = 0
     change[:, FRONT, 2:] = 0
+    if before == 0:
+        hull = replace(hull, **no_ways(config))
     if config.hull_waves:
-        frequencies, phases = random_waves(read, config)
-        read = torch.cat([read, waves(read, frequencies, phases)], dim=1)
-        hull = replace(hull, frequencies=frequencies, phases=phases)
-    intercept, middle = change.mean(dim=0), read.mean(dim=0)
+        if before == 0:
+            frequencies, phases = random_waves(read, config)
+            hull = replace(hull, frequencies=frequencies, phases=phases)
+        read = torch.cat([read, waves(read, hull.frequencies, hull.phases)], dim=1)
     # In the units of the depth's tanh: a rank is chosen by squared size over all channels.
     unit = torch.tensor([1.0, config.depth_reach, 1.0, 1.0, 1.0])[:, None, None]
-    wanted = ((change - intercept) / unit).flatten(1)
-    centred = read - middle
-    gram = centred.mT @ centred + RIDGE * torch.eye(read.shape[1])
+    known = (hull.ways / unit).flatten(1)
+    middle = read.mean(dim=0)
+    wanted = (change / unit).flatten(1)
+    wanted -= (read @ hull.reading.mT + hull.reading_bias) @ known
+    centred, left = read - middle, wanted.mean(dim=0)
+    wanted -= left
+    gram = (1 + before) * centred.mT @ centred + RIDGE * torch.eye(read.shape[1])
     weights = torch.linalg.solve(gram.double(), (centred.mT @ wanted).double()).float()  # (F, P)
+    weights += hull.reading.mT @ known
+    at_middle = (hull.reading @ middle + hull.reading_bias) @ known + left / (1 + before)
+    intercept = at_middle.unflatten(0, change.shape[1:]) * unit
     rank = config.hull_ways
     directions = principal_directions(centred, weights)[:rank]  # (R, P)
     reading = directions @ weights.mT  # (R, F)

@@ -11,8 +11,9 @@ import torch
 
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.io import read_png
-from any3davatar.model import ModelConfig, load_weights
+from any3davatar.model import ModelConfig, load_weights, save_weights
 from any3davatar.model.config import Noise
+from any3davatar.registry_files import sha256_of
 from any3davatar.sampling import multi_step, one_step
 from any3davatar.train import checkpoint as checkpoints
 from any3davatar.train import loop
@@ -26,6 +27,7 @@ from any3davatar.train.optim import make_optimizer, matrices_of
 from any3davatar.train.pictures import psnr_db
 from any3davatar.train.plan import make_plan, written_out
 from any3davatar.train.samples import HeadSamples, TrainBatch, join
+from tests.model.tiny import network
 from tests.train.tiny_run import BEANS, CONFIG, MACHINE, PAPER_CONFIG
 
 Beans = tuple[GroupEntry, ...]
@@ -183,9 +185,16 @@ def test_a_plan_counts_and_measures_without_writing(beans: Beans) -> None:
     assert "1,000 in 500 updates (250.0 epochs)" in written_out(plan)
 
 
-def test_a_plan_of_a_run_that_begins_with_weights_counts_no_mean_head(beans: Beans) -> None:
-    plan = make_plan(replace(CONFIG, start_sha256="0" * 64), MACHINE, beans)
-    assert plan.start_seconds == 0
+def test_a_plan_of_a_run_that_begins_with_weights_counts_the_head_it_computes(
+    beans: Beans, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_weights(weights, network(CONFIG.model))
+    config = replace(CONFIG, start_sha256=sha256_of(weights))
+    assert make_plan(config, MACHINE, beans, start_from=weights).start_seconds == 0
+    for asked in ({"new_head": True}, {"ways_groups_before": 8}):
+        plan = make_plan(replace(config, **asked), MACHINE, beans, start_from=weights)
+        assert plan.start_seconds > 0
 
 
 @pytest.mark.slow

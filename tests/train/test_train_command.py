@@ -14,8 +14,8 @@ from any3davatar.anyhead.build import build
 from any3davatar.anyhead.readers import AnyHead
 from any3davatar.anyhead.splits import Split, SplitRule, Splits, assigned, write_splits
 from any3davatar.commands.train_cli import train
-from any3davatar.model import load_weights
-from any3davatar.model.start import seen_from_front
+from any3davatar.model import Any3DAvatar, load_weights
+from any3davatar.model.start import seen_from_front, start_of
 from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.log import read_log
 from tests.train.tiny_run import Beans, make_beans
@@ -207,6 +207,35 @@ def test_a_run_with_a_new_head_follows_heads_as_its_own_data_say(
     mixture = second.palette.mixture  # which pixels wear what: that of the new head where it shows
     torch.testing.assert_close(mixture[seen], alone.palette.mixture[seen], atol=1e-6, rtol=0)
     torch.testing.assert_close(mixture[~seen], first.palette.mixture[~seen], atol=1e-6, rtol=0)
+
+
+def test_ways_go_on_from_those_of_the_weights_to_begin_with(
+    split_beans: Path, tmp_path: Path
+) -> None:
+    """With very many groups before, a head is what it was; with few, it learns from the new."""
+    still = ["learning_rate=1e-12", "weight_decay=0"]
+    assert run(tmp_path / "first", split_beans, settings=still)[0] == 0
+    begun = ["--start-from", str(tmp_path / "first" / "weights.safetensors")]
+    for name, groups in (("many", 10**9), ("few", 1)):
+        settings = [*still, f"ways_groups_before={groups}"]
+        code, output = run(tmp_path / name, split_beans, begun, settings)
+        assert code == 0, output
+    first, many, few = (
+        load_weights(tmp_path / name / "weights.safetensors") for name in ("first", "many", "few")
+    )
+    for name, tensor in first.named_parameters():  # the palette too: it is the same mean head
+        torch.testing.assert_close(few.get_parameter(name), tensor, atol=1e-6, rtol=0)
+
+    def guess(model: Any3DAvatar) -> torch.Tensor:
+        portrait = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+        return start_of(model.scaffold, portrait, model.config).opacity
+
+    # two float32 roundings of a logit and back
+    torch.testing.assert_close(guess(many), guess(first), atol=2e-3, rtol=0)
+    assert float((guess(few) - guess(first)).abs().max()) > 0.02
+    code, output = run(tmp_path / "alone", split_beans, [], ["ways_groups_before=8"])
+    assert code == 2
+    assert "it needs --start-from and model.hull_ways, and no new_head" in output
 
 
 def test_weights_of_another_network_are_no_beginning(split_beans: Path, tmp_path: Path) -> None:

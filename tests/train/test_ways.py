@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.model import Hull
 from any3davatar.model.embed import network_input
-from any3davatar.model.scaffold import Scaffold
+from any3davatar.model.scaffold import Scaffold, placeholder_hull
 from any3davatar.model.start import WAVE_HEIGHT, features, start_of, waves
 from any3davatar.render import render
 from any3davatar.train import ways
@@ -58,6 +59,45 @@ def test_regression_equals_numpy_on_stacked_rows() -> None:
     ours = torch.einsum("nr,rvchw->nvchw", amounts, got.ways).flatten(1)
     # float32 sums of 60 products of values of 3 and 0.05
     torch.testing.assert_close(ours, torch.from_numpy(x @ weights).float(), atol=2e-5, rtol=0)
+
+
+def test_a_regression_that_goes_on_is_one_over_both_sets() -> None:
+    """Twice the same portraits, of other heads: the Gram matrix of before is then known exactly."""
+    config = replace(MODEL, hull_ways=MODEL.hull_features, hull_waves=0)
+    generator = torch.Generator().manual_seed(7)
+    mean = replace(placeholder_hull(config), opacity=torch.full((4, 16, 16), 0.5))
+    read = torch.randn(60, config.hull_features, generator=generator)
+    # The same all over a view: the intercept is interpolated.
+    changes = 0.05 * torch.randn(2, 60, 4, 5, 1, 1, generator=generator)
+    before, after = changes.repeat(1, 1, 1, 1, 8, 8)
+    both = fitted(mean, torch.cat([read, read]), torch.cat([before, after]), config)
+    first = fitted(mean, read, before, config)
+    moved = torch.cat([first.opacity[:, None], first.depth[:, None], first.rgb], dim=1)
+    moved[:, 1] -= config.radius
+    moved[:, [0, 2, 3, 4]] -= 0.5
+    second = fitted(first, read, after - F.avg_pool2d(moved, 2), config, before=1.0)
+
+    def follows(given: Hull) -> torch.Tensor:
+        amounts = read @ given.reading.mT + given.reading_bias
+        change = torch.einsum("nr,rvchw->nvchw", amounts, given.ways)
+        channels = torch.cat([given.opacity[:, None], given.depth[:, None], given.rgb], dim=1)
+        return F.avg_pool2d(channels, 2) + change
+
+    # float32 sums of 120 products of values of 3 and 0.05
+    torch.testing.assert_close(follows(second), follows(both), atol=5e-5, rtol=0)
+    apart = (follows(first) - follows(both)).abs().mean()
+    assert float(apart) > 100 * float((follows(second) - follows(both)).abs().mean())
+
+
+def test_waves_of_before_stay_where_the_regression_goes_on() -> None:
+    read = torch.randn(40, MODEL.hull_features, generator=torch.Generator().manual_seed(8))
+    change = 0.05 * torch.randn(40, 4, 5, 8, 8, generator=torch.Generator().manual_seed(9))
+    first = fitted(hull(MODEL), read, change.clone(), MODEL)
+    on = fitted(first, 3 * read, change.clone(), MODEL, before=1.0)
+    anew = fitted(first, 3 * read, change.clone(), MODEL)
+    assert torch.equal(on.frequencies, first.frequencies)
+    assert torch.equal(on.phases, first.phases)
+    assert not torch.equal(anew.frequencies, first.frequencies)
 
 
 def test_a_lower_rank_keeps_the_directions_that_explain_most() -> None:
