@@ -137,7 +137,7 @@ class Any3DAvatar(nn.Module):
         color = (
             mean_or_seen(start)
             if self.palette is None
-            else self.palette(start.color, portrait, context)
+            else self.palette(start.color, portrait, context, denoised)
         )
         gaussians = self.gaussian_decoder(denoised, self.scaffold, start, color)
         images = self.image_decoder(denoised) if decode_images and self.image_decoder else None

@@ -73,6 +73,7 @@ def initialize_palette(
     nn.init.zeros_(palette.contents.bias)
     nn.init.normal_(palette.places, std=PLACES_STD, generator=generator)
     nn.init.normal_(palette.mixture, std=EMBEDDING_STD, generator=generator)
+    _zero(palette.remix)
     with torch.no_grad():
         own = OWN_SHARE_FOLLOWING if config.hull_ways else OWN_SHARE
         palette.mixture[..., 0] += own

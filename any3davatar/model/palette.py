@@ -23,7 +23,9 @@ class Palette(nn.Module):
     """Pick K colours from a portrait, and mix them for each pixel of the canonical views.
 
     A colour is a mean over the portrait's patches; the network weighs the patches by what they
-    hold and by where they are. The mixtures are the same for all heads: ``D_gs`` departs from them.
+    hold and by where they are. Each pixel has a mixture of its own, which its patch's token
+    changes: where some heads have hair and others a hat, the token says which colour to copy.
+    ``D_gs`` departs from the mixed colours.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -35,12 +37,14 @@ class Palette(nn.Module):
         self.silhouette = config.silhouette
         own = 2 if config.color_skip else 1  # starts of a pixel's own
         self.mixture = nn.Parameter(torch.zeros(VIEWS, side, side, own + colors))
+        self.remix = nn.Linear(config.width, own + colors)
 
     def forward(
         self,
         own: Float[Tensor, "_ M 4 3 H W"],
         portrait: Float[Tensor, "B C H W"],
         context: Float[Tensor, "B T D"],
+        tokens: Float[Tensor, "B T4 D"],
     ) -> Float[Tensor, "B 4 3 H W"]:
         """Return logits of colours: mixtures of a pixel's own starts and the palette.
 
@@ -48,8 +52,11 @@ class Palette(nn.Module):
             own: logits of the colours of `any3davatar.model.start.Start`.
             portrait: where the palette's colours are picked; with alpha, from the head alone.
             context: tokens of the portrait.
+            tokens: denoised tokens of the four views.
         """
         preferences = self.contents(context).mT + self.places  # (B, K, T)
+        side = self.mixture.shape[1] // self.patch_px
+        remixed = self.remix(tokens).unflatten(1, (VIEWS, side, side))  # (B, 4, Nh, Nw, M + K)
         with torch.autocast(portrait.device.type, enabled=False):
             alpha = portrait[:, RGB:] if self.silhouette else torch.ones_like(portrait[:, :1])
             covered = F.avg_pool2d(alpha, self.patch_px).flatten(2).clamp_min(1e-4)  # (B, 1, T)
@@ -57,9 +64,11 @@ class Palette(nn.Module):
             weights = (preferences.to(patches.dtype) + covered.log()).softmax(-1)
             picked = torch.einsum("bkt,bct->bkc", weights, patches)
             colors = torch.logit(picked.to(own.dtype), eps=COLOR_MARGIN)
-            shares = self.mixture.softmax(-1)  # (4, H, W, M + K)
+            for axis in (2, 3):
+                remixed = remixed.repeat_interleave(self.patch_px, dim=axis)
+            shares = (self.mixture + remixed).softmax(-1)  # (B, 4, H, W, M + K)
             mine, theirs = shares.split([own.shape[1], shares.shape[-1] - own.shape[1]], dim=-1)
-            mixed = torch.einsum("vhwk,bkc->bvchw", theirs, colors)
+            mixed = torch.einsum("bvhwk,bkc->bvchw", theirs, colors)
             return mixed + torch.einsum(
-                "vhwm,bmvchw->bvchw", mine, own.expand(len(mixed), *own.shape[1:])
+                "bvhwm,bmvchw->bvchw", mine, own.expand(len(mixed), *own.shape[1:])
             )

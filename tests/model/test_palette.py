@@ -28,9 +28,33 @@ def test_a_plain_portrait_gives_its_one_color_wherever_the_palette_rules() -> No
     portrait = torch.cat([color[:, None, None] * alpha + (1 - alpha), alpha], dim=1)
     own = torch.zeros(1, 2, 4, 3, 16, 16)
     context = torch.randn(2, EXTRAS.view_tokens, EXTRAS.width, generator=seeded())
-    got = torch.sigmoid(palette(own, portrait, context))
+    tokens = torch.randn(2, 4 * EXTRAS.view_tokens, EXTRAS.width, generator=seeded(2))
+    got = torch.sigmoid(palette(own, portrait, context, tokens))
     expected = color[:, None, None].expand_as(got)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)  # float32 logit and back
+
+
+def test_a_token_says_which_colors_its_own_patch_takes() -> None:
+    palette = Palette(EXTRAS)
+    first, last = 1, 4 * EXTRAS.view_tokens - 2  # of the front, and of the back
+    own = torch.randn(1, 2, 4, 3, 16, 16, generator=seeded(3))
+    portrait = torch.rand(1, 4, 16, 16, generator=seeded(4))
+    context = torch.zeros(1, EXTRAS.view_tokens, EXTRAS.width)
+    tokens = torch.zeros(1, 4 * EXTRAS.view_tokens, EXTRAS.width)
+    with torch.no_grad():
+        palette.remix.weight.zero_()
+        palette.remix.bias.zero_()
+        even = palette(own, portrait, context, tokens)
+        palette.remix.weight[1, 0] = 50.0  # the portrait's pixel, where the first number is 1
+        tokens[0, [first, last], 0] = 1.0
+        got = palette(own, portrait, context, tokens)
+    p, side = EXTRAS.patch_px, EXTRAS.patches
+    told = torch.zeros(4, side, side, dtype=torch.bool)
+    told.view(-1)[[first, last]] = True
+    told = told.repeat_interleave(p, 1).repeat_interleave(p, 2)
+    shown = own[:, 1].movedim(2, -1)
+    torch.testing.assert_close(got.movedim(2, -1)[:, told], shown[:, told], atol=1e-5, rtol=0)
+    assert torch.equal(got.movedim(2, -1)[:, ~told], even.movedim(2, -1)[:, ~told])
 
 
 def test_a_color_never_seen_before_reaches_the_back_of_the_head() -> None:

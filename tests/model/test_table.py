@@ -32,7 +32,8 @@ def forward_flops(c: ModelConfig) -> int:
     decoder += points * (c.point_channels * h + (h and h * 14))
     to_world = points * 9
     palette = c.palette_colors * (view * d + view * 3 + points * 3)
-    palette += points * 2 * 3 if c.palette_colors else 0  # own colours: the mean's, the portrait's
+    own = 1 + c.color_skip  # colours of a pixel's own: the mean's, the portrait's
+    palette += points * own * 3 + 4 * view * d * (own + c.palette_colors) if c.palette_colors else 0
     looked_at = 3 * points * 9 if c.color_skip or c.silhouette else 0  # to the world, projected
     read = c.hull_features + c.hull_waves
     follows = c.hull_waves * c.hull_features + c.hull_ways * (read + 4 * 5 * (c.size_px // 2) ** 2)
@@ -56,7 +57,8 @@ def parameters(c: ModelConfig) -> int:
     decoder += linear(channels, h) + linear(h, 14) if channels else 0
     colors = c.palette_colors
     mixture = c.gaussians * (1 + c.color_skip + colors)
-    palette = linear(d, colors) + colors * c.view_tokens + mixture if colors else 0
+    remix = linear(d, 1 + c.color_skip + colors)
+    palette = linear(d, colors) + colors * c.view_tokens + mixture + remix if colors else 0
     around = tokenizers + positions + condition + palette
     return around + c.blocks * block + linear(d, 2 * d) + decoder
 
