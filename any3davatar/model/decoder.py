@@ -15,6 +15,7 @@ from any3davatar.model.start import Start
 
 # offset 2 and depth 1 (position), scale, rotation, opacity, colour: 14 numbers, section 3.1
 RAW = (2, 1, 3, 4, 1, 3)
+SEEN_COLOR_REACH = 0.3  # mid-grey stays within 0.43 and 0.57
 
 
 class GaussianDecoder(nn.Module):
@@ -89,7 +90,8 @@ def activate(
       unbounded exponential lets Gaussians die below a pixel or flood the picture;
     * rotation: the identity plus the output, normalised, in the axes of the view's camera;
     * opacity: a sigmoid of a logit bounded by ``opacity_logit_reach``;
-    * colour: a sigmoid.
+    * colour: a sigmoid; where the portrait shows a start, its logit is changed by at most
+      `SEEN_COLOR_REACH`: enough to sharpen what rendering blurs, not for specks in a face.
     """
     offset, depth, scale, quat, opacity, color = raw.split(RAW, dim=-1)
     depth = scaffold.depth_of(depth[..., 0] + start.depth)  # (B, 4, H, W)
@@ -102,6 +104,8 @@ def activate(
     turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     reach = config.opacity_logit_reach
     bounded = reach * torch.tanh((opacity + start.opacity[..., None]) / reach)
+    held = SEEN_COLOR_REACH * torch.tanh(color / SEEN_COLOR_REACH)
+    color = torch.where(start.seen[..., None], held, color)
     return Gaussians.from_rgb(
         means=scaffold.to_world(in_camera).flatten(1, 3),
         quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),

@@ -40,11 +40,13 @@ class Start:
         opacity: (_, 4, H, W) arguments of the bounded logit.
         color: (_, M, 4, 3, H, W) logits of the M colours that a pixel may start at: the mean
             head's, and with ``color_skip`` the portrait's.
+        seen: (4, H, W) which of them the portrait shows, and ``color_skip`` takes from it.
     """
 
     depth: Float[Tensor, "_ 4 H W"]
     opacity: Float[Tensor, "_ 4 H W"]
     color: Float[Tensor, "_ M 4 3 H W"]
+    seen: Bool[Tensor, "4 H W"]
 
 
 def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Start:
@@ -60,6 +62,7 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
         depth, opacity = scaffold.start_depth[None], scaffold.mean_opacity[None]
         color = scaffold.start_color[None]
     argument, colors = scaffold.start_opacity[None], color[:, None]  # (_, 1, 4, 3, H, W)
+    in_sight = torch.zeros_like(scaffold.start_depth, dtype=torch.bool)
     if config.color_skip or config.silhouette:
         shown = solid_colors(portrait) if config.silhouette else portrait
         points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(depth)))
@@ -69,7 +72,8 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
         if config.color_skip:
             logits = torch.logit(seen[:, :, :RGB], eps=COLOR_MARGIN)[:, None]
             colors = torch.cat([colors.expand_as(logits), logits], dim=1)
-    return Start(depth, argument, colors)
+            in_sight = seen_from_front(scaffold)
+    return Start(depth, argument, colors, in_sight)
 
 
 def features(portrait: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B F"]:

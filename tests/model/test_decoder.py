@@ -7,9 +7,9 @@ from any3davatar.core import Gaussians
 from any3davatar.core.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model.config import ModelConfig
-from any3davatar.model.decoder import GaussianDecoder, activate
+from any3davatar.model.decoder import SEEN_COLOR_REACH, GaussianDecoder, activate
 from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import Start, mean_or_seen, start_of
+from any3davatar.model.start import Start, mean_or_seen, seen_from_front, start_of
 from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
 SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0, hull_waves=0)
@@ -105,6 +105,25 @@ def test_color_skip_starts_the_front_view_at_the_portrait() -> None:
     expected = portrait.clamp(0.02, 0.98).movedim(1, -1)
     torch.testing.assert_close(colors[:, 0], expected, atol=1e-5, rtol=0)  # float32 logit and back
     torch.testing.assert_close(colors[:, 1:], torch.full_like(colors[:, 1:], 0.5))
+
+
+def test_a_pixel_that_the_portrait_shows_keeps_its_color_nearly() -> None:
+    """Without the bound, a training with LPIPS puts dark specks into faces."""
+    config = replace(EXTRAS, hull_ways=0, hull_waves=0)
+    raw = torch.zeros(1, 4, 16, 16, 14)
+    portrait = torch.rand(1, 4, 16, 16, generator=seeded(3))
+    before = rgb(decode(raw, config, portrait))
+    raw[..., 11:] = 30.0  # whatever the network says
+    change = torch.logit(rgb(decode(raw, config, portrait)), eps=1e-7) - torch.logit(before)
+    seen = seen_from_front(scaffold_of(config))
+    assert 0 < int(seen[1:].sum()) < seen[1:].numel()
+    within = per_view(change)[0, seen]
+    torch.testing.assert_close(
+        within, torch.full_like(within, SEEN_COLOR_REACH), atol=1e-4, rtol=0
+    )  # float32 logits up to 4
+    assert float(per_view(change)[0, ~seen].min()) > 5
+    shy = replace(config, color_skip=False)
+    assert float((rgb(decode(raw, shy, portrait))).min()) > 0.99  # nothing is taken from it
 
 
 def test_mirrored_outputs_give_the_mirrored_head() -> None:
