@@ -104,8 +104,9 @@ def activate(
     turns = F.normalize(quat + quat.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     reach = config.opacity_logit_reach
     bounded = reach * torch.tanh((opacity + start.opacity[..., None]) / reach)
-    held = SEEN_COLOR_REACH * torch.tanh(color / SEEN_COLOR_REACH)
-    color = torch.where(start.seen[..., None], held, color)
+    if start.seen is not None:
+        held = SEEN_COLOR_REACH * torch.tanh(color / SEEN_COLOR_REACH)
+        color = torch.where(start.seen[..., None], held, color)
     return Gaussians.from_rgb(
         means=scaffold.to_world(in_camera).flatten(1, 3),
         quats=multiply_quaternions(scaffold.quats[:, None, None], turns).flatten(1, 3),

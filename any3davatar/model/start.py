@@ -40,13 +40,14 @@ class Start:
         opacity: (_, 4, H, W) arguments of the bounded logit.
         color: (_, M, 4, 3, H, W) logits of the M colours that a pixel may start at: the mean
             head's, and with ``color_skip`` the portrait's.
-        seen: (4, H, W) which of them the portrait shows, and ``color_skip`` takes from it.
+        seen: (4, H, W) which of them the portrait shows, so that ``color_skip`` takes their colours
+            from it; None without.
     """
 
     depth: Float[Tensor, "_ 4 H W"]
     opacity: Float[Tensor, "_ 4 H W"]
     color: Float[Tensor, "_ M 4 3 H W"]
-    seen: Bool[Tensor, "4 H W"]
+    seen: Bool[Tensor, "4 H W"] | None
 
 
 def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: ModelConfig) -> Start:
@@ -62,7 +63,7 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
         depth, opacity = scaffold.start_depth[None], scaffold.mean_opacity[None]
         color = scaffold.start_color[None]
     argument, colors = scaffold.start_opacity[None], color[:, None]  # (_, 1, 4, 3, H, W)
-    in_sight = torch.zeros_like(scaffold.start_depth, dtype=torch.bool)
+    in_sight = None
     if config.color_skip or config.silhouette:
         shown = solid_colors(portrait) if config.silhouette else portrait
         points = scaffold.to_world(scaffold.on_rays(scaffold.depth_of(depth)))

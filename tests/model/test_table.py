@@ -35,6 +35,7 @@ def forward_flops(c: ModelConfig) -> int:
     own = 1 + c.color_skip  # colours of a pixel's own: the mean's, the portrait's
     palette += points * own * 3 + 4 * view * d * (own + c.palette_colors) if c.palette_colors else 0
     looked_at = 3 * points * 9 if c.color_skip or c.silhouette else 0  # to the world, projected
+    looked_at += 5 * points * 9 if c.color_skip else 0  # which starts the front camera sees
     read = c.hull_features + c.hull_waves
     follows = c.hull_waves * c.hull_features + c.hull_ways * (read + 4 * 5 * (c.size_px // 2) ** 2)
     start = palette + looked_at + follows
