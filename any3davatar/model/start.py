@@ -40,8 +40,8 @@ class Start:
         opacity: (_, 4, H, W) arguments of the bounded logit.
         color: (_, M, 4, 3, H, W) logits of the M colours that a pixel may start at: the mean
             head's, and with ``color_skip`` the portrait's.
-        seen: (4, H, W) which of them the portrait shows, so that ``color_skip`` takes their colours
-            from it; None without.
+        seen: (4, H, W) which of them ``color_skip`` starts at what the portrait shows there: the
+            front view's, and with a palette all that the front camera sees. None without.
     """
 
     depth: Float[Tensor, "_ 4 H W"]
@@ -74,6 +74,8 @@ def start_of(scaffold: Scaffold, portrait: Float[Tensor, "B C H W"], config: Mod
             logits = torch.logit(seen[:, :, :RGB], eps=COLOR_MARGIN)[:, None]
             colors = torch.cat([colors.expand_as(logits), logits], dim=1)
             in_sight = seen_from_front(scaffold)
+            if not config.palette_colors:  # sides then start at the mean head's colours
+                in_sight[1:] = False
     return Start(depth, argument, colors, in_sight)
 
 

@@ -9,7 +9,7 @@ from any3davatar.core.sh import sh_to_rgb
 from any3davatar.model.config import ModelConfig
 from any3davatar.model.decoder import SEEN_COLOR_REACH, GaussianDecoder, activate
 from any3davatar.model.scaffold import Scaffold
-from any3davatar.model.start import Start, mean_or_seen, seen_from_front, start_of
+from any3davatar.model.start import FRONT, Start, mean_or_seen, seen_from_front, start_of
 from tests.model.tiny import EXTRAS, PAPER, hull, seeded
 
 SKIP = replace(EXTRAS, hull_start=False, silhouette=False, hull_ways=0, hull_waves=0)
@@ -122,6 +122,10 @@ def test_a_pixel_that_the_portrait_shows_keeps_its_color_nearly() -> None:
         within, torch.full_like(within, SEEN_COLOR_REACH), atol=1e-4, rtol=0
     )  # float32 logits up to 4
     assert float(per_view(change)[0, ~seen].min()) > 5
+    front = replace(config, palette_colors=0)  # the sides start at the mean head: a guess
+    change = torch.logit(rgb(decode(raw, front, portrait)), eps=1e-7) - torch.logit(before)
+    assert float(per_view(change)[0, FRONT].max()) < SEEN_COLOR_REACH + 1e-4
+    assert float(per_view(change)[0, FRONT + 1 :].min()) > 5
     shy = replace(config, color_skip=False)
     assert float((rgb(decode(raw, shy, portrait))).min()) > 0.99  # nothing is taken from it
 
