@@ -148,8 +148,8 @@ def make_trainee(
         machine: how to carry it out.
         fabric: the processes.
         hull: the mean head, where the network starts at one.
-        start: a network whose weights to begin with, mean head included unless ``hull`` is another;
-            its `D_vae` is not asked for.
+        start: a network whose weights to begin with; its mean head too, unless the run computes one
+            (``hull``). Its `D_vae` is not asked for.
     """
     model = Any3DAvatar(
         config.model,

@@ -144,11 +144,10 @@ def fitted(
     change[:, FRONT, 0] = 0
     change[:, FRONT, 2:] = 0
     if before == 0:
-        hull = replace(hull, **no_ways(config))
+        frequencies, phases = random_waves(read, config)
+        drawn = {"frequencies": frequencies, "phases": phases}
+        hull = replace(hull, **(no_ways(config) | drawn))
     if config.hull_waves:
-        if before == 0:
-            frequencies, phases = random_waves(read, config)
-            hull = replace(hull, frequencies=frequencies, phases=phases)
         read = torch.cat([read, waves(read, hull.frequencies, hull.phases)], dim=1)
     # In the units of the depth's tanh: a rank is chosen by squared size over all channels.
     unit = torch.tensor([1.0, config.depth_reach, 1.0, 1.0, 1.0])[:, None, None]
