@@ -90,7 +90,7 @@ def activate(
       unbounded exponential lets Gaussians die below a pixel or flood the picture;
     * rotation: the identity plus the output, normalised, in the axes of the view's camera;
     * opacity: a sigmoid of a logit bounded by ``opacity_logit_reach``;
-    * colour: a sigmoid; where the portrait shows a start, its logit is changed by at most
+    * colour: a sigmoid; where it starts at the portrait's, its logit is changed by at most
       `SEEN_COLOR_REACH`: enough to sharpen what rendering blurs, not for specks in a face.
     """
     offset, depth, scale, quat, opacity, color = raw.split(RAW, dim=-1)
