@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -154,9 +155,9 @@ def _group(
         views = _silhouette_views(rig)
         if thoroughness.silhouettes:
             problems += _pictures(entry, rig, views)
-        supersampling = _supersampling(manifest)
-        if thoroughness.redraw and supersampling is not None:
-            problems += _redrawn(entry, rig, thoroughness.redraw, supersampling)
+        drawn = _drawn(manifest)
+        if thoroughness.redraw and drawn is not None:
+            problems += _redrawn(entry, rig, thoroughness.redraw, drawn)
         front = read_view(entry.folder / f"{layout.view_id(rig.input_view)}.png")
     except (FormatError, OSError) as error:
         return [*files, Problem(entry.id, str(error))], None
@@ -237,7 +238,14 @@ def _pictures(entry: GroupEntry, rig: Rig, chosen: list[int]) -> Iterator[Proble
         )
 
 
-def _supersampling(manifest: Manifest) -> int | None:
+class _Drawn(NamedTuple):
+    """How a subset was drawn."""
+
+    supersampling: int
+    draft: bool
+
+
+def _drawn(manifest: Manifest) -> _Drawn | None:
     """Return how a subset was drawn, or None where its pictures are not the digital human."""
     drawing, editor = manifest.recipe.get("drawing"), manifest.recipe.get("editor")
     if manifest.subset == layout.AI_GENERATED or not isinstance(drawing, dict):
@@ -245,10 +253,12 @@ def _supersampling(manifest: Manifest) -> int | None:
     if isinstance(editor, dict) and editor.get("kind") != "procedural":
         return None
     supersampling = drawing.get("supersampling")
-    return supersampling if isinstance(supersampling, int) else None
+    if not isinstance(supersampling, int):
+        return None
+    return _Drawn(supersampling, manifest.recipe.get("draft") is True)
 
 
-def _redrawn(entry: GroupEntry, rig: Rig, count: int, supersampling: int) -> Iterator[Problem]:
+def _redrawn(entry: GroupEntry, rig: Rig, count: int, drawn: _Drawn) -> Iterator[Problem]:
     """Draw some views again from the record and compare."""
     step = max(1, len(rig) // count)
     chosen = list(range(0, len(rig), step))[:count]
@@ -257,7 +267,7 @@ def _redrawn(entry: GroupEntry, rig: Rig, count: int, supersampling: int) -> Ite
     except (KeyError, SpecError) as error:
         yield Problem(entry.id, f"its attributes are damaged: {error}")
         return
-    again = people.draw(spec, rig.cameras[chosen], supersampling)
+    again = people.draw(spec, rig.cameras[chosen], drawn.supersampling, draft=drawn.draft)
     for i, v in enumerate(chosen):
         stored = read_view(entry.folder / f"{layout.view_id(v)}.png")
         difference = _over_grey(stored) - _over_grey(again[i])

@@ -44,6 +44,7 @@ class BuildJob:
         rig: of a single subset.
         groups: expressions or accessories a person; of ``anyhead-train``: expressions.
         worn: of ``digital-human``: share of the persons who wear something.
+        draft: of ``digital-human``: whether heads are built coarsely.
         workers: processes.
         resume: whether heads may be there already.
         retry_rejected: whether rejected heads of a single subset are tried again.
@@ -61,6 +62,7 @@ class BuildJob:
     rig: str | None
     groups: int | None
     worn: float | None
+    draft: bool
     workers: int | None
     resume: bool
     retry_rejected: bool
@@ -99,6 +101,7 @@ def _build_ready(job: BuildJob, root: Path, workers: int) -> list[BuildReport]:
         "--rig": job.rig,
         "--groups": job.groups if job.name == ready.MINI else None,
         "--worn": job.worn,
+        "--draft": job.draft or None,
         "--backends": job.backends,
         "--cost-limit": job.cost_limit,
     }
@@ -148,10 +151,15 @@ def _single_recipe(job: BuildJob, backends: BackEnds) -> Recipe:
     if job.name == "digital-human":
         default = DigitalHumans()
         return DigitalHumans(
-            drawing, job.rig or default.rig, job.groups or default.expressions, job.worn or 0.0
+            drawing,
+            job.rig or default.rig,
+            job.groups or default.expressions,
+            job.worn or 0.0,
+            job.draft,
         )
-    if job.worn is not None:
-        raise UsageError("--worn belongs to digital-human")
+    for option, given in (("--worn", job.worn is not None), ("--draft", job.draft)):
+        if given:
+            raise UsageError(f"{option} belongs to digital-human")
     if job.name == "accessory-rich":
         if job.rig is not None:
             raise UsageError("the accessory grid has a rig of its own; leave out --rig")

@@ -76,6 +76,10 @@ def build(
         float | None,
         typer.Option(help="digital-human: share of the persons who wear an accessory."),
     ] = None,
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="digital-human: fewer and wider hairs, in half the time."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one for each processor by default.")
     ] = None,
@@ -110,6 +114,7 @@ def build(
                     rig=rig,
                     groups=groups,
                     worn=worn,
+                    draft=draft,
                     workers=workers,
                     resume=resume,
                     retry_rejected=retry_rejected,

@@ -57,6 +57,8 @@ def test_build_then_build_again_finds_everything_there(tmp_path: Path) -> None:
         (["build", "digital-human", "--ai-heads", "1"], "belong to anyhead-train"),
         (["build", "accessory-rich", "--worn", "0.3"], "--worn belongs to digital-human"),
         (["build", "anyhead-train", "--worn", "0.3"], "is a fixed recipe; leave out --worn"),
+        (["build", "accessory-rich", "--draft"], "--draft belongs to digital-human"),
+        (["build", "anyhead-mini", "--draft"], "is a fixed recipe; leave out --draft"),
         (["build", "digital-human", "--worn", "3"], "worn_share: got 3.0, expected 0 to 1"),
         (["build", "anyhead-train", "--heads", "1", "--accessory-heads", "2"], "got 2 of 1"),
         (["build", "digital-human", "--size", "4"], "expected 16 to 4096 pixels"),

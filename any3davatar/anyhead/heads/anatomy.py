@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from any3davatar.anyhead.heads.detail import FULL, Detail
 from any3davatar.anyhead.heads.expression import express, unit_weights
 from any3davatar.anyhead.heads.fields import DirectionMap, DistanceField
 from any3davatar.anyhead.heads.identity import neutral_base
@@ -62,6 +63,7 @@ class Anatomy:
         base, posed_base: (19158, 3) base vertices in the head frame, neutral and with expression.
         neutral, posed: bodies in the head frame.
         units: face unit weights of the expression.
+        detail: how finely hair grows on it.
     """
 
     template: Template
@@ -72,6 +74,7 @@ class Anatomy:
     neutral: Body
     posed: Body
     units: dict[str, float]
+    detail: Detail
 
     def eyeball(self, side: str, *, posed: bool = False) -> Eyeball:
         """Fit the left or right eyeball."""
@@ -101,7 +104,9 @@ class Anatomy:
     def skin_distance(self) -> DistanceField:
         """Signed distance to the neutral body."""
         solid = (self.template.masks["in_mouth"] < 0.5) & (self.template.masks["eye_cavity"] < 0.5)
-        return DistanceField.around(self.neutral.positions[solid], self.neutral.normals[solid])
+        return DistanceField.around(
+            self.neutral.positions[solid], self.neutral.normals[solid], self.detail.field_step_dm
+        )
 
     def ear(self, side: str) -> Array:
         """Return the neutral body vertices of one ear."""
@@ -116,7 +121,10 @@ class Anatomy:
 
 
 def build_anatomy(
-    spec: HeadSpec, template: Template, exaggeration: tuple[tuple[str, float], ...] = ()
+    spec: HeadSpec,
+    template: Template,
+    exaggeration: tuple[tuple[str, float], ...] = (),
+    detail: Detail = FULL,
 ) -> Anatomy:
     """Deform the template to a spec's identity and expression.
 
@@ -124,6 +132,7 @@ def build_anatomy(
         spec: whose head.
         template: what to deform.
         exaggeration: extra (target, weight) pairs of a stylised look.
+        detail: see ``Anatomy``.
     """
     base = neutral_base(spec, template, exaggeration)
     eye_line = (base[LEFT_EYE][:, 1].mean() + base[RIGHT_EYE][:, 1].mean()) / 2
@@ -143,6 +152,7 @@ def build_anatomy(
         neutral=body(base),
         posed=body(posed_base),
         units=unit_weights(spec.expression),
+        detail=detail,
     )
 
 

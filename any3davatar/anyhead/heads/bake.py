@@ -13,7 +13,6 @@ from any3davatar.anyhead.heads.lighting import Lobes
 from any3davatar.anyhead.heads.meshes import Array, Indices, Mesh, Strands, unit
 from any3davatar.anyhead.heads.template import Template
 
-DIRECTIONS = 72
 MAP_PX = 384
 _BLIND_BELOW = -0.8  # directions steeper than this from below light nothing but the bust's cap
 _SKIN_WRAP = (0.32, 0.12, 0.06)
@@ -130,7 +129,9 @@ def light_directions(count: int) -> Array:
     return directions[directions[:, 1] > _BLIND_BELOW].astype(np.float32)
 
 
-def gather_light(surfaces: Surfaces, fibres: list[Fibres], lamps: Lobes) -> None:
+def gather_light(
+    surfaces: Surfaces, fibres: list[Fibres], lamps: Lobes, direction_count: int
+) -> None:
     """Fill irradiance and lobe_seen of freshly flattened geometry, in place."""
     from any3davatar.anyhead.heads.kernels import (
         FAR,
@@ -141,8 +142,8 @@ def gather_light(surfaces: Surfaces, fibres: list[Fibres], lamps: Lobes) -> None
         project_parallel,
     )
 
-    directions = light_directions(DIRECTIONS)
-    radiance = (lamps.radiance(directions) * 4 / DIRECTIONS).astype(np.float32)
+    directions = light_directions(direction_count)
+    radiance = (lamps.radiance(directions) * 4 / direction_count).astype(np.float32)
     falloff = lamps.falloff(directions)
     shares = (falloff / falloff.sum(0)).astype(np.float32)
     scale = np.float32(MAP_PX / 2)

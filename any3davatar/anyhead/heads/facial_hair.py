@@ -113,7 +113,7 @@ def beard(spec: HeadSpec, anatomy: Anatomy) -> list[Strands]:
         return []
     rng = stream(spec.seed, "beard")
     kind = BEARDS[spec.beard.style]
-    count = kind.hairs
+    count = round(kind.hairs * anatomy.detail.hairs)
     roots = scatter(anatomy, kind.region(anatomy.template), count, rng)
     chart = roots.at(anatomy.chart)
     posed = roots.at(anatomy.posed.positions)
@@ -132,6 +132,5 @@ def beard(spec: HeadSpec, anatomy: Anatomy) -> list[Strands]:
     shade = natural_hair_color(spec) * rng.uniform(0.6, 1.3, (count, 1))
     chin_first = np.interp(chart[:, 1], (6.2, 6.9), (1.2, 0.8))
     shade = greyed(shade, spec.hair.grey * chin_first, rng)
-    return [
-        Strands("beard", np.stack(path, 1).astype(np.float32), tapered(0.0040, points), shade, 0.5)
-    ]
+    radius = tapered(0.0040 / anatomy.detail.hairs, points)
+    return [Strands("beard", np.stack(path, 1).astype(np.float32), radius, shade, 0.5)]

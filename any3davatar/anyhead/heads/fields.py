@@ -75,21 +75,19 @@ class DirectionMap:
 class DistanceField:
     """Signed distance to a surface on a regular grid; negative inside."""
 
-    _STEP_DM = 0.10
     _LOW_DM = np.array([-2.3, -2.5, -2.3])
     _HIGH_DM = np.array([2.3, 1.75, 2.0])
 
-    def __init__(self, grid: Array) -> None:
-        self._grid = grid
+    def __init__(self, grid: Array, step: float) -> None:
+        self._grid, self._step = grid, step
 
     @classmethod
-    def around(cls, positions: Array, normals: Array) -> "DistanceField":
-        """Sample the distance to a point cloud with normals."""
+    def around(cls, positions: Array, normals: Array, step: float) -> "DistanceField":
+        """Sample the distance to a point cloud with normals on a grid of this step."""
         from scipy.ndimage import gaussian_filter
 
         axes = [
-            np.arange(low, high, cls._STEP_DM)
-            for low, high in zip(cls._LOW_DM, cls._HIGH_DM, strict=True)
+            np.arange(low, high, step) for low, high in zip(cls._LOW_DM, cls._HIGH_DM, strict=True)
         ]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
         thin = slice(None, None, 3)
@@ -98,7 +96,7 @@ class DistanceField:
         offsets = points.reshape(-1, 3) - surface_points[nearest]
         side = np.sign((offsets * surface_normals[nearest]).sum(1))
         distance = (np.linalg.norm(offsets, axis=1) * side).reshape(points.shape[:3])
-        return cls(gaussian_filter(distance, 0.6).astype(np.float32))
+        return cls(gaussian_filter(distance, 0.6).astype(np.float32), step)
 
     def __call__(self, points: NDArray) -> tuple[Array, Array]:
         """Return distances (*b,) and unit gradients (*b, 3) at points (*b, 3)."""
@@ -107,7 +105,7 @@ class DistanceField:
         flat = np.ascontiguousarray(points, np.float32).reshape(-1, 3)
         values, gradients = np.empty(len(flat), np.float32), np.empty_like(flat)
         origin = self._LOW_DM.astype(np.float32)
-        sample_grid(self._grid, origin, np.float32(self._STEP_DM), flat, values, gradients)
+        sample_grid(self._grid, origin, np.float32(self._step), flat, values, gradients)
         return values.reshape(points.shape[:-1]), unit(gradients).reshape(points.shape)
 
     def outside(self, points: NDArray, clearance: NDArray | float) -> NDArray:

@@ -19,6 +19,7 @@ from any3davatar.anyhead.heads.anatomy import (
     landmarks,
     to_world,
 )
+from any3davatar.anyhead.heads.detail import FULL, Detail
 from any3davatar.anyhead.heads.eyes import eye_meshes
 from any3davatar.anyhead.heads.facial_hair import beard, brows, lashes
 from any3davatar.anyhead.heads.lighting import Lobes, lobes
@@ -43,11 +44,13 @@ class Geometry(NamedTuple):
         meshes: surfaces by part; the skin is first and keeps all body vertices of the template.
         strands: fibres by part.
         landmarks: points (3,) on the posed face by name, see ``anatomy.landmarks``.
+        detail: how finely the parts are built, and will be lit.
     """
 
     meshes: tuple[Mesh, ...]
     strands: tuple[Strands, ...]
     landmarks: dict[str, Array]
+    detail: Detail = FULL
 
     def mesh(self, name: str) -> Mesh:
         """Return one surface; raises KeyError naming the parts there are."""
@@ -78,9 +81,9 @@ class HeadModel:
     lamps: Lobes
 
 
-def build_head(spec: HeadSpec, template: Template) -> HeadModel:
+def build_head(spec: HeadSpec, template: Template, detail: Detail = FULL) -> HeadModel:
     """Build and light a head (a few seconds; the same spec always gives the same bits)."""
-    return light_head(spec, build_geometry(spec, template), template)
+    return light_head(spec, build_geometry(spec, template, detail), template)
 
 
 def relit(model: HeadModel, lighting: Lighting, template: Template) -> HeadModel:
@@ -88,10 +91,10 @@ def relit(model: HeadModel, lighting: Lighting, template: Template) -> HeadModel
     return light_head(replace(model.spec, lighting=lighting), model.geometry, template)
 
 
-def build_geometry(spec: HeadSpec, template: Template) -> Geometry:
+def build_geometry(spec: HeadSpec, template: Template, detail: Detail = FULL) -> Geometry:
     """Build all parts, unlit, in the world frame."""
     look = LOOKS[spec.look]
-    anatomy = build_anatomy(spec, template, look.exaggeration)
+    anatomy = build_anatomy(spec, template, look.exaggeration, detail)
     worn = accessories.build_accessories(spec, anatomy)
     meshes = [
         clothes.bare_skin(skin_mesh(spec, anatomy), spec, anatomy),
@@ -113,6 +116,7 @@ def build_geometry(spec: HeadSpec, template: Template) -> Geometry:
         tuple(dressed),
         tuple(look.comb(_strands_to_world(group)) for group in strands),
         {name: to_world(point) for name, point in landmarks(anatomy).items()},
+        detail,
     )
 
 
@@ -140,7 +144,7 @@ def light_head(spec: HeadSpec, geometry: Geometry, template: Template) -> HeadMo
     look, lamps = LOOKS[spec.look], lobes(spec.lighting)
     surfaces = bake.flatten_surfaces(list(geometry.meshes), len(lamps.widths))
     fibres = [bake.flatten_strands(group, len(lamps.widths)) for group in geometry.strands]
-    bake.gather_light(surfaces, fibres, lamps)
+    bake.gather_light(surfaces, fibres, lamps, geometry.detail.light_directions)
     body = len(template.body)  # the skin comes first and keeps all body vertices
     irradiance = surfaces.irradiance.copy()
     if geometry.meshes[0].material.skin:
