@@ -35,6 +35,8 @@ class TrainConfig:
         l2_weight: lambda_2 of Eq. 6.
         lpips_weight: lambda_p of Eq. 6; 0 needs no LPIPS network.
         alpha_weight: weight of the L2 difference of alpha of the rendered views; 0 in the paper.
+        grid_weight: weight of what the places within a patch have in common over all patches of a
+            view (`any3davatar.train.losses.grid_spread`); 0 in the paper.
         batch: samples of an update, over all processes.
         total_samples: samples of the whole run.
         warmup_samples: samples over which the learning rate rises from 0.
@@ -81,6 +83,7 @@ class TrainConfig:
     l2_weight: float = 1.0
     lpips_weight: float = 0.5
     alpha_weight: float = 0.0
+    grid_weight: float = 0.0
     batch: int = 32
     total_samples: int = 1_000_000
     warmup_samples: int = 10_000
@@ -113,7 +116,8 @@ class TrainConfig:
         counts = ("views_per_sample", "batch", "total_samples", "hull_groups", "ways_groups")
         for name in (*counts, "ema_halflife_samples"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        for name in ("l2_weight", "lpips_weight", "alpha_weight", "weight_decay", "warmup_samples"):
+        weights = ("l2_weight", "lpips_weight", "alpha_weight", "grid_weight", "weight_decay")
+        for name in (*weights, "warmup_samples"):
             _require(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         for name in ("learning_rate", "clip_norm", "decay_power", "ema_ramp"):
             _require(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))

@@ -10,11 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from any3davatar.core import Views
+from any3davatar.core import Gaussians, Views
+from any3davatar.core.sh import C0
 from any3davatar.model import Prediction
+from any3davatar.model.config import VIEWS, ModelConfig
 from any3davatar.train.config import TrainConfig
 from any3davatar.train.perceptual import Perceptual
 from any3davatar.train.samples import TrainBatch
+
+COVERED_MIN = 1e-6  # of a place over a view's patches: nothing is to be divided by zero
 
 
 class TrainingDiverged(RuntimeError):
@@ -50,7 +54,36 @@ def loss_terms(
             )
     if config.alpha_weight > 0:
         terms["render_alpha"] = _per_sample((rendered.alpha - batch.target_alpha).square())
+    if config.grid_weight > 0:
+        terms["gaussian_grid"] = grid_spread(prediction.gaussians, config.model)
     return terms
+
+
+def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
+    """Return how far the mean colours of a patch's places lie apart, at the sides and behind.
+
+    Each pixel of a patch reads its token through weights of its own, the same in all patches. So a
+    small network can give long hair its shine by making the pixels of one column bright, in every
+    patch and on every head. The colours of a place, averaged over a view's patches, then differ
+    from those of the other places; the shine of a real head lies anywhere.
+
+    Args:
+        gaussians: (B, N), of a network of this shape.
+        model: the shape.
+
+    Returns:
+        The variance over the p x p places of their mean colours, all weighted by opacity: a mean
+        over three views and channels.
+    """
+    n, p = model.patches, model.patch_px
+    places = (VIEWS, n, p, n, p)  # view, row of patches, row within, column of patches, within
+    opacity = gaussians.opacities.unflatten(1, places)[:, 1:, ..., None]
+    color = (C0 * gaussians.sh[:, :, 0] + 0.5).unflatten(1, places)[:, 1:]
+    covered = opacity.sum(dim=(2, 4)).clamp_min(COVERED_MIN)  # (B, 3, p, p, 1)
+    means = (opacity * color).sum(dim=(2, 4)) / covered  # (B, 3, p, p, 3)
+    shares = covered / covered.sum(dim=(2, 3), keepdim=True)
+    center = (shares * means).sum(dim=(2, 3), keepdim=True)
+    return _per_sample((shares * (means - center).square()).sum(dim=(2, 3)))
 
 
 def term_names(config: TrainConfig) -> list[str]:
@@ -58,7 +91,8 @@ def term_names(config: TrainConfig) -> list[str]:
     kinds = [k for k, w in (("l2", config.l2_weight), ("lpips", config.lpips_weight)) if w > 0]
     pictures = ["render", "image"] if config.avas else ["render"]
     names = [f"{picture}_{kind}" for picture in pictures for kind in kinds]
-    return [*names, "render_alpha"] if config.alpha_weight > 0 else names
+    names += ["render_alpha"] if config.alpha_weight > 0 else []
+    return names + (["gaussian_grid"] if config.grid_weight > 0 else [])
 
 
 def weight_of(term: str, config: TrainConfig) -> float:
@@ -68,6 +102,7 @@ def weight_of(term: str, config: TrainConfig) -> float:
         "l2": config.l2_weight,
         "lpips": config.lpips_weight,
         "alpha": config.alpha_weight,
+        "grid": config.grid_weight,
     }[kind]
 
 

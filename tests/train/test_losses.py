@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from any3davatar.anyhead.readers import GroupEntry
-from any3davatar.core import Views
+from any3davatar.core import Gaussians, Views
 from any3davatar.model import Prediction
 from any3davatar.train import loop
 from any3davatar.train.batches import Share
@@ -14,9 +14,11 @@ from any3davatar.train.config import TrainConfig
 from any3davatar.train.losses import (
     TrainingDiverged,
     check_finite_terms,
+    grid_spread,
     loss_terms,
     term_names,
     total,
+    weight_of,
 )
 from any3davatar.train.samples import HeadSamples, TrainBatch, join
 from tests.train.tiny_run import CONFIG, MACHINE, PAPER_CONFIG, bean
@@ -61,6 +63,46 @@ def test_a_perfect_prediction_costs_nothing_and_absent_terms_are_absent(beans: B
     terms = loss_terms(prediction_of(None), perfect, batch, config, None)
     assert list(terms) == term_names(replace(config, avas=False)) == ["render_l2"]
     assert total(terms, config).tolist() == [0.0]
+
+
+def gaussians_of(color: torch.Tensor, opacity: torch.Tensor) -> Gaussians:
+    """Return one sample of Gaussians of colours (4, H, W, 3) and opacities (4, H, W)."""
+    count = opacity.numel()
+    flat = {"quats": torch.ones(1, count, 4), "scales": torch.ones(1, count, 3)}
+    return Gaussians.from_rgb(
+        torch.zeros(1, count, 3),
+        **flat,
+        opacities=opacity.reshape(1, count),
+        rgb=color.reshape(1, count, 3),
+    )
+
+
+def test_the_grid_term_sees_what_all_patches_have_in_common_and_nothing_else() -> None:
+    config = replace(CONFIG, grid_weight=2.0)
+    side, p = config.model.size_px, config.model.patch_px
+    even = torch.full((4, side, side, 3), 0.4)
+    solid = torch.ones(4, side, side)
+
+    def spread(color: torch.Tensor, opacity: torch.Tensor = solid) -> float:
+        return float(grid_spread(gaussians_of(color, opacity), config.model))
+
+    assert spread(even) == pytest.approx(0, abs=1e-12)
+    streaked = even.clone()
+    streaked[1:, :, p - 1 :: p] += 0.2  # one column of each patch, in every patch
+    share = 1 / p
+    assert spread(streaked) == pytest.approx(0.04 * share * (1 - share), rel=1e-4)
+    in_front = even.clone()
+    in_front[0, :, p - 1 :: p] += 0.2  # the portrait's own pixels may do as they like
+    assert spread(in_front) == pytest.approx(0, abs=1e-12)
+    one_patch = even.clone()
+    one_patch[1, :p, :p] = torch.rand(p, p, 3, generator=torch.Generator().manual_seed(0))
+    patches = (side // p) ** 2
+    assert spread(one_patch) < 0.1 / patches**2  # detail of one place hardly counts
+    unseen = solid.clone()
+    unseen[1:, :, p - 1 :: p] = 0.0
+    assert spread(streaked, unseen) == pytest.approx(0, abs=1e-6)  # and what nobody sees does not
+    assert weight_of("gaussian_grid", config) == 2.0
+    assert term_names(config)[-1] == "gaussian_grid"
 
 
 def test_a_term_that_is_not_finite_is_named_with_its_sample() -> None:
