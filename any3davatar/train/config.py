@@ -35,6 +35,9 @@ class TrainConfig:
         l2_weight: lambda_2 of Eq. 6.
         lpips_weight: lambda_p of Eq. 6; 0 needs no LPIPS network.
         alpha_weight: weight of the L2 difference of alpha of the rendered views; 0 in the paper.
+        bend: where above 0, the squared error e of a picture's colours or alpha counts as ``bend
+            log(1 + e / bend)``: as e itself where it is small, as PSNR counts it where it is large.
+            Views that can't be guessed weigh less than those that can. 0 in the paper.
         grid_weight: weight of what the places within a patch have in common over all patches of a
             view (`any3davatar.train.losses.grid_spread`); 0 in the paper.
         batch: samples of an update, over all processes.
@@ -83,6 +86,7 @@ class TrainConfig:
     l2_weight: float = 1.0
     lpips_weight: float = 0.5
     alpha_weight: float = 0.0
+    bend: float = 0.0
     grid_weight: float = 0.0
     batch: int = 32
     total_samples: int = 1_000_000
@@ -117,7 +121,7 @@ class TrainConfig:
         for name in (*counts, "ema_halflife_samples"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         weights = ("l2_weight", "lpips_weight", "alpha_weight", "grid_weight", "weight_decay")
-        for name in (*weights, "warmup_samples"):
+        for name in (*weights, "bend", "warmup_samples"):
             _require(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         for name in ("learning_rate", "clip_norm", "decay_power", "ema_ramp"):
             _require(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))

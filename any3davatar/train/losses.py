@@ -47,13 +47,13 @@ def loss_terms(
     terms: dict[str, Tensor] = {}
     for name, (ours, truth) in pairs.items():
         if config.l2_weight > 0:
-            terms[f"{name}_l2"] = _per_sample((ours - truth).square())
+            terms[f"{name}_l2"] = _squared_error(ours, truth, config.bend)
         if perceptual is not None and config.lpips_weight > 0:
             terms[f"{name}_lpips"] = (
                 perceptual(ours.flatten(0, 1), truth.flatten(0, 1)).reshape(len(ours), -1).mean(1)
             )
     if config.alpha_weight > 0:
-        terms["render_alpha"] = _per_sample((rendered.alpha - batch.target_alpha).square())
+        terms["render_alpha"] = _squared_error(rendered.alpha, batch.target_alpha, config.bend)
     if config.grid_weight > 0:
         terms["gaussian_grid"] = grid_spread(prediction.gaussians, config.model)
     return terms
@@ -133,6 +133,14 @@ def check_finite_terms(
                 f"{name} is not finite after {samples} samples, for {who}; nothing of this update "
                 "was kept. Lower learning_rate, or go on from an earlier checkpoint"
             )
+
+
+def _squared_error(
+    ours: Float[Tensor, "B V C H W"], truth: Float[Tensor, "B V C H W"], bend: float
+) -> Float[Tensor, "B"]:
+    """Return the mean over views of each one's squared error, bent where `TrainConfig` says so."""
+    errors = (ours - truth).square().mean(dim=(2, 3, 4))  # (B, V)
+    return _per_sample(bend * (errors / bend).log1p() if bend > 0 else errors)
 
 
 def _per_sample(values: Float[Tensor, "B *rest"]) -> Float[Tensor, "B"]:

@@ -1,5 +1,6 @@
 """Eq. 6 term by term, and what happens when a term is not finite."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,27 @@ def test_a_perfect_prediction_costs_nothing_and_absent_terms_are_absent(beans: B
     terms = loss_terms(prediction_of(None), perfect, batch, config, None)
     assert list(terms) == term_names(replace(config, avas=False)) == ["render_l2"]
     assert total(terms, config).tolist() == [0.0]
+
+
+def test_bent_errors_are_squares_where_small_and_logarithms_where_large(beans: Beans) -> None:
+    config = replace(CONFIG, bend=0.01, avas=False)
+    batch = batch_of(beans, config, 0)
+
+    def terms_at(*offsets: float) -> dict[str, torch.Tensor]:
+        """Return the terms where each view is off by as much."""
+        off = torch.tensor(offsets)[None, :, None, None, None]
+        rendered = Views(batch.target_rgb + off, batch.target_alpha + off)
+        return loss_terms(prediction_of(None), rendered, batch, config, None)
+
+    views = config.views_per_sample
+    for name in ("render_l2", "render_alpha"):
+        small = float(terms_at(*[1e-3] * views)[name])
+        assert small == pytest.approx(1e-6, rel=1e-3)  # e / bend is 1e-4
+        large = float(terms_at(*[10.0] * views)[name])
+        assert large == pytest.approx(0.01 * math.log(100 / 0.01), rel=1e-3)
+        # It is a mean over views of what each view's error counts, not the other way round.
+        one = float(terms_at(10.0, *[0.0] * (views - 1))[name])
+        assert one == pytest.approx(large / views, rel=1e-3)
 
 
 def gaussians_of(color: torch.Tensor, opacity: torch.Tensor) -> Gaussians:
