@@ -15,10 +15,10 @@ def build_hair(spec: HeadSpec, anatomy: Anatomy) -> list[Strands]:
     """Grow the spec's hair in the head frame; an empty list when bald."""
     if spec.hair.style == "bald":
         return []
-    style = _with_share(STYLES[spec.hair.style], anatomy.detail.hairs)
+    style, share = STYLES[spec.hair.style], anatomy.detail.hairs
     if isinstance(style, Style):
-        return [grow(spec, style, anatomy)]
-    return [gather(spec, style, anatomy)]
+        return [grow(spec, _with_share(style, share), anatomy)]
+    return [gather(spec, _with_share(style, share), anatomy)]
 
 
 _S = TypeVar("_S", Style, Gathered)
