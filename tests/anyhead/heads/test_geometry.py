@@ -5,6 +5,7 @@ from any3davatar.anyhead.heads import HeadSpec, build_geometry, names
 from any3davatar.anyhead.heads.accessories import build_accessories
 from any3davatar.anyhead.heads.anatomy import build_anatomy
 from any3davatar.anyhead.heads.clothes import build_clothes
+from any3davatar.anyhead.heads.detail import DRAFT
 from any3davatar.anyhead.heads.hair.shape import curled, cut_where, shortened
 from any3davatar.anyhead.heads.meshes import (
     boundary_edges,
@@ -14,7 +15,7 @@ from any3davatar.anyhead.heads.meshes import (
     sphere,
     tube,
 )
-from any3davatar.anyhead.heads.spec import Accessory, Clothes, Expression, Hair, Identity
+from any3davatar.anyhead.heads.spec import Accessory, Beard, Clothes, Expression, Hair, Identity
 from any3davatar.anyhead.heads.subdivision import catmull_clark
 
 CUBE = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1, 1) for z in (-1, 1)])
@@ -208,3 +209,15 @@ def test_hats_press_hair_to_the_skull(template):
 def test_unknown_part_is_named(template):
     with pytest.raises(KeyError, match="no mesh 'nose'; this head has"):
         build_geometry(HeadSpec(1, hair=Hair("bald")), template).mesh("nose")
+
+
+@pytest.mark.parametrize("style", ["short", "bun"])  # grown, and gathered
+def test_a_draft_has_fewer_hairs_that_are_as_wide_together(style, template):
+    spec = HeadSpec(1, hair=Hair(style), beard=Beard("full"))
+    full = {group.name: group for group in build_geometry(spec, template).strands}
+    draft = {group.name: group for group in build_geometry(spec, template, DRAFT).strands}
+    for name in ("hair", "beard"):
+        count, fewer = len(full[name].points), len(draft[name].points)
+        assert fewer == round(count * DRAFT.hairs)
+        assert np.allclose(draft[name].radius * fewer, full[name].radius * count, rtol=1e-3)
+    assert np.array_equal(draft["brows"].points, full["brows"].points)
