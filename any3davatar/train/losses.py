@@ -1,7 +1,8 @@
 """Eq. 6: ``lambda_2 L2 + lambda_p LPIPS`` over rendered views and decoded pictures, term by term.
 
 Every term has one value a sample: the mean over that sample's views. Rendered views and the decoded
-pictures of `D_vae` count alike, as two means that are added.
+pictures of `D_vae` count alike, as two means that are added. The terms of alpha and of the grid are
+no part of the paper.
 """
 
 from collections.abc import Mapping
