@@ -75,10 +75,12 @@ def measure(trainee: Trainee, samples: HeadSamples, updates: int) -> dict[str, o
     # Forward, and twice that backward.
     cost = cost_of(config.model)
     flops = 3 * config.batch * (cost.forward_flops + config.avas * cost.image_head_flops)
-    peak = matmul_flops_per_second(trainee.fabric.device)
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    peak = matmul_flops_per_second(trainee.fabric.device, dtype)
     bare = bare_seconds(products_of(trainee, samples))
     return {
         "batch": config.batch,
+        "precision": config.precision,
         "size_px": config.model.size_px,
         "views_per_sample": config.views_per_sample,
         "updates": updates,
@@ -141,7 +143,10 @@ def staged_update(
         if prediction.images is not None and images is not None:
             outputs.append(prediction.images)
             incoming += gradients(images)
-        torch.autograd.backward(outputs, incoming)
+        # Under autocast Fabric wants every backward pass of the network to go through it, and it
+        # takes a scalar: the one whose gradient is what came in.
+        pairs = zip(outputs, incoming, strict=True)
+        trainee.fabric.backward(torch.stack([(out * grad).sum() for out, grad in pairs]).sum())
     with on_clock("optimizer"):
         trainee.fabric.clip_gradients(trainee.network, trainee.optimizer, max_norm=config.clip_norm)
         trainee.optimizer.step()
@@ -155,8 +160,8 @@ def batch_from(samples: HeadSamples, first: int, count: int) -> TrainBatch:
     return join([sample for sample in read if isinstance(sample, TrainBatch)])
 
 
-# One matrix product: the name of the operation, and size and strides of its two factors.
-Product = tuple[str, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]
+# One matrix product: the name of the operation, size and strides of its two factors, precision.
+Product = tuple[str, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...], torch.dtype]
 
 
 class Products(TorchDispatchMode):
@@ -201,7 +206,8 @@ class Products(TorchDispatchMode):
 
     def _add(self, name: str, *factors: Tensor) -> None:
         sizes = tuple(tuple(factor.shape) for factor in factors)
-        self.counts[name, sizes, tuple(factor.stride() for factor in factors)] += 1
+        strides = tuple(factor.stride() for factor in factors)
+        self.counts[name, sizes, strides, factors[0].dtype] += 1
 
 
 def products_of(trainee: Trainee, samples: HeadSamples) -> Counter[Product]:
@@ -213,7 +219,7 @@ def products_of(trainee: Trainee, samples: HeadSamples) -> Counter[Product]:
         values = [*prediction.gaussians.tensors().values()]
         if prediction.images is not None:
             values.append(prediction.images)
-        torch.stack([value.mean() for value in values]).sum().backward()
+        trainee.fabric.backward(torch.stack([value.mean() for value in values]).sum())
     trainee.optimizer.zero_grad(set_to_none=True)
     return products.counts
 
@@ -221,9 +227,9 @@ def products_of(trainee: Trainee, samples: HeadSamples) -> Counter[Product]:
 def bare_seconds(products: Counter[Product]) -> float:
     """Return the sum over products of the median time that each takes alone."""
     total = 0.0
-    for (name, sizes, strides), count in products.items():
+    for (name, sizes, strides, dtype), count in products.items():
         factors = [
-            torch.empty_strided(size, stride).normal_()
+            torch.empty_strided(size, stride, dtype=dtype).normal_()
             for size, stride in zip(sizes, strides, strict=True)
         ]
         product = getattr(torch, name)
@@ -246,9 +252,9 @@ def gradients(*leaves: Tensor) -> list[Tensor]:
     return [torch.zeros_like(x) if x.grad is None else x.grad for x in leaves]
 
 
-def matmul_flops_per_second(device: torch.device) -> float:
-    """Return the speed of one large float32 product: the best of a few."""
-    a, b = torch.rand(2, 1024, 1024, device=device)
+def matmul_flops_per_second(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the speed of one large product: the best of a few."""
+    a, b = torch.rand(2, 1024, 1024, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(8):
         started = time.perf_counter()
