@@ -8,6 +8,7 @@ no part of the paper.
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +20,9 @@ from any3davatar.train.config import TrainConfig
 from any3davatar.train.perceptual import Perceptual
 from any3davatar.train.samples import TrainBatch
 
-COVERED_MIN = 1e-6  # of a place over a view's patches: nothing is to be divided by zero
+COVERED_MIN = 1e-6  # opacity: nothing is to be divided by zero
+DETAIL_SHARE = 0.05  # of places that differ by their whole detail, beside colours in [0, 1]
+DETAIL_FLOOR = 0.01  # detail that the smoothest head counts as having: nobody sees less
 
 
 class TrainingDiverged(RuntimeError):
@@ -61,30 +64,60 @@ def loss_terms(
 
 
 def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
-    """Return how far the mean colours of a patch's places lie apart, at the sides and behind.
+    """Return how far the places of a patch differ in what they do on a head, except in front.
 
     Each pixel of a patch reads its token through weights of its own, the same in all patches. So a
-    small network can give long hair its shine by making the pixels of one column bright, in every
-    patch and on every head. The colours of a place, averaged over a view's patches, then differ
-    from those of the other places; the shine of a real head lies anywhere.
+    small network can give long hair its shine by making the pixels of one column bright, or bright
+    here and dark there, in every patch and on every head. The mean colours of a place over a view's
+    patches, or the mean size of its detail (what sets a pixel off from those beside it), then
+    differ from those of the other places; the shine of a real head lies anywhere.
 
     Args:
         gaussians: (B, N), of a network of this shape.
         model: the shape.
 
     Returns:
-        The variance over the p x p places of their mean colours, all weighted by opacity: a mean
-        over three views and channels.
+        The variance over the p x p places of their mean colours, and `DETAIL_SHARE` of that of
+        their mean detail in units of the view's own, all weighted by opacity: a mean over three
+        views and channels.
     """
-    n, p = model.patches, model.patch_px
-    places = (VIEWS, n, p, n, p)  # view, row of patches, row within, column of patches, within
-    opacity = gaussians.opacities.unflatten(1, places)[:, 1:, ..., None]
-    color = (C0 * gaussians.sh[:, :, 0] + 0.5).unflatten(1, places)[:, 1:]
-    covered = opacity.sum(dim=(2, 4)).clamp_min(COVERED_MIN)  # (B, 3, p, p, 1)
-    means = (opacity * color).sum(dim=(2, 4)) / covered  # (B, 3, p, p, 3)
-    shares = covered / covered.sum(dim=(2, 3), keepdim=True)
-    center = (shares * means).sum(dim=(2, 3), keepdim=True)
-    return _per_sample((shares * (means - center).square()).sum(dim=(2, 3)))
+    picture = (VIEWS, model.size_px, model.size_px)
+    opacity = gaussians.opacities.unflatten(1, picture)[:, 1:, None]  # (B, 3, 1, H, W)
+    color = (C0 * gaussians.sh[:, :, 0] + 0.5).unflatten(1, picture)[:, 1:].movedim(-1, 2)
+    detail = (color - _beside(color, opacity)).abs()
+    usual = (opacity * detail).sum(dim=(-2, -1), keepdim=True) / _least(opacity.sum((-2, -1), True))
+    relative = detail / (usual + DETAIL_FLOOR)
+    p = model.patch_px
+    return _spread(color, opacity, p) + DETAIL_SHARE * _spread(relative, opacity, p)
+
+
+def _spread(
+    values: Float[Tensor, "B V C H W"], weights: Float[Tensor, "B V 1 H W"], patch_px: int
+) -> Float[Tensor, "B"]:
+    """Return the variance over a patch's places of their means over the patches."""
+
+    def over_patches(x: Tensor) -> Tensor:
+        cut = x.unflatten(-1, (-1, patch_px)).unflatten(-3, (-1, patch_px))
+        return cut.sum(dim=(-4, -2))  # (B, V, _, p, p)
+
+    covered = _least(over_patches(weights))
+    means = over_patches(weights * values) / covered
+    shares = covered / covered.sum(dim=(-2, -1), keepdim=True)
+    center = (shares * means).sum(dim=(-2, -1), keepdim=True)
+    return _per_sample((shares * (means - center).square()).sum(dim=(-2, -1)))
+
+
+def _beside(
+    values: Float[Tensor, "B V C H W"], weights: Float[Tensor, "B V 1 H W"]
+) -> Float[Tensor, "B V C H W"]:
+    """Return the weighted mean over the three by three pixels around each."""
+    together = F.avg_pool2d(torch.cat([weights * values, weights], 2).flatten(0, 1), 3, 1, 1)
+    sums, covered = together.unflatten(0, values.shape[:2]).split([values.shape[2], 1], dim=2)
+    return sums / _least(covered)
+
+
+def _least(covered: Tensor) -> Tensor:
+    return covered.clamp_min(COVERED_MIN)
 
 
 def term_names(config: TrainConfig) -> list[str]:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from any3davatar.anyhead.readers import GroupEntry
 from any3davatar.core import Gaussians, Views
 from any3davatar.model import Prediction
-from any3davatar.train import loop
+from any3davatar.train import loop, losses
 from any3davatar.train.batches import Share
 from any3davatar.train.config import TrainConfig
 from any3davatar.train.losses import (
@@ -99,7 +100,9 @@ def gaussians_of(color: torch.Tensor, opacity: torch.Tensor) -> Gaussians:
     )
 
 
-def test_the_grid_term_sees_what_all_patches_have_in_common_and_nothing_else() -> None:
+def test_the_grid_term_sees_what_all_patches_have_in_common_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = replace(CONFIG, grid_weight=2.0)
     side, p = config.model.size_px, config.model.patch_px
     even = torch.full((4, side, side, 3), 0.4)
@@ -112,19 +115,39 @@ def test_the_grid_term_sees_what_all_patches_have_in_common_and_nothing_else() -
     streaked = even.clone()
     streaked[1:, :, p - 1 :: p] += 0.2  # one column of each patch, in every patch
     share = 1 / p
-    assert spread(streaked) == pytest.approx(0.04 * share * (1 - share), rel=1e-4)
+    by_means = 0.04 * share * (1 - share)
+    assert spread(streaked) > by_means
+    with monkeypatch.context() as colors_alone:
+        colors_alone.setattr(losses, "DETAIL_SHARE", 0.0)
+        assert spread(streaked) == pytest.approx(by_means, rel=1e-4)
     in_front = even.clone()
     in_front[0, :, p - 1 :: p] += 0.2  # the portrait's own pixels may do as they like
     assert spread(in_front) == pytest.approx(0, abs=1e-12)
     one_patch = even.clone()
     one_patch[1, :p, :p] = torch.rand(p, p, 3, generator=torch.Generator().manual_seed(0))
     patches = (side // p) ** 2
-    assert spread(one_patch) < 0.1 / patches**2  # detail of one place hardly counts
+    assert spread(one_patch) < 0.1 / patches  # detail of one patch hardly counts
     unseen = solid.clone()
     unseen[1:, :, p - 1 :: p] = 0.0
     assert spread(streaked, unseen) == pytest.approx(0, abs=1e-6)  # and what nobody sees does not
     assert weight_of("gaussian_grid", config) == 2.0
     assert term_names(config)[-1] == "gaussian_grid"
+
+
+def test_the_grid_term_sees_lines_that_are_bright_here_and_dark_there() -> None:
+    model = replace(CONFIG.model, size_px=64, patch_px=8)
+    g = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (4, 64, 8, 1), generator=g) * 2.0 - 1  # of a row of a patch
+    signs[:, 1::2] = -signs[:, ::2]  # so that a place's mean is that of all
+
+    def spread(columns: torch.Tensor) -> float:
+        lit = 0.05 * signs * F.one_hot(columns, 8)  # (4, 64, 8, 8)
+        color = 0.4 + lit.flatten(2)[..., None].expand(4, 64, 64, 3)
+        return float(grid_spread(gaussians_of(color, torch.ones(4, 64, 64)), model))
+
+    one_column = spread(torch.full((4, 64, 8), 6))
+    any_column = spread(torch.randint(0, 8, (4, 64, 8), generator=g))
+    assert one_column > 10 * any_column
 
 
 def test_a_term_that_is_not_finite_is_named_with_its_sample() -> None:
