@@ -470,6 +470,8 @@ def beginning(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
     if config.new_head and theirs.hull_ways > 0 and expected.hull_ways > 0:
         # How the head follows a portrait is not learned by gradients: no weight has another shape.
         expected = replace(expected, hull_ways=theirs.hull_ways, hull_waves=theirs.hull_waves)
+    # Blocks that a network lacks follow its own and start shut: it begins as what it is.
+    expected = replace(expected, blocks=min(theirs.blocks, expected.blocks))
     check_config(path, theirs, expected)
     return start
 
@@ -477,7 +479,10 @@ def beginning(config: TrainConfig, path: Path | None) -> Any3DAvatar | None:
 def _go_on_from(start: Any3DAvatar, model: Any3DAvatar, config: TrainConfig) -> None:
     """Give a network the weights of another; of the head, what the run does not compute."""
     keeps_head = not (config.new_head or config.ways_groups_before)
-    built_here = ("image_decoder.",) if keeps_head else ("image_decoder.", "scaffold.")
+    further = range(start.config.blocks, model.config.blocks)
+    built_here = ("image_decoder.", *(f"dit.blocks.{i}." for i in further))
+    if not keeps_head:
+        built_here += ("scaffold.",)
     learned = start.state_dict() if keeps_head else dict(start.named_parameters())
     palette = model.palette if model.config.color_skip and config.new_head else None
     fresh = None if palette is None else palette.mixture.detach().clone()

@@ -176,6 +176,35 @@ def test_a_run_can_begin_with_the_weights_of_another(split_beans: Path, tmp_path
     assert "start_sha256" in output
 
 
+def test_a_deeper_network_begins_as_the_one_whose_weights_it_takes(
+    split_beans: Path, tmp_path: Path
+) -> None:
+    assert run(tmp_path / "first", split_beans)[0] == 0
+    begun = ["--start-from", str(tmp_path / "first" / "weights.safetensors")]
+    still = ["model.blocks=3", "learning_rate=1e-12", "weight_decay=0"]
+    code, output = run(tmp_path / "deeper", split_beans, begun, still)
+    assert code == 0, output
+    first, deeper = (
+        load_weights(tmp_path / name / "weights.safetensors") for name in ("first", "deeper")
+    )
+    assert len(deeper.dit.blocks) == 3
+    g = torch.Generator().manual_seed(0)
+    portrait, rays = torch.rand(1, 4, 16, 16, generator=g), torch.rand(1, 6, 16, 16, generator=g)
+    state = first.start_state(1, g)
+    heads = [model(portrait, rays, state, torch.zeros(1)).gaussians for model in (first, deeper)]
+    for name, tensor in heads[0].tensors().items():
+        torch.testing.assert_close(heads[1].tensors()[name], tensor, atol=1e-6, rtol=0)
+    code, output = run(tmp_path / "learns", split_beans, begun, ["model.blocks=3"])
+    assert code == 0, output
+    learned = load_weights(tmp_path / "learns" / "weights.safetensors")
+    gates = learned.get_parameter("dit.blocks.2.modulation.weight").detach()
+    assert float(gates.abs().max()) > 0
+    begun = ["--start-from", str(tmp_path / "deeper" / "weights.safetensors")]
+    code, output = run(tmp_path / "shallower", split_beans, begun)
+    assert code == 2
+    assert "blocks = 3 (expected 1)" in output
+
+
 def test_a_run_with_a_new_head_follows_heads_as_its_own_data_say(
     split_beans: Path, tmp_path: Path
 ) -> None:
