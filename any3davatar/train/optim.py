@@ -42,6 +42,7 @@ def make_optimizer(
         ],
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
+        fused=True,  # a quarter of the time on a CPU
     )
 
 
