@@ -274,5 +274,5 @@ PRESETS: Mapping[str, ModelConfig] = {
     "full":         _paper( 512,     8,  1024,     24,    16,     32,   128),
     "base":         _paper( 256,     8,   768,     12,    12,     32,    64),
     "small":        _paper( 128,     8,   384,     12,     6,     16,    32),
-    "mini": _small_machine(  64,     8,   192,      4,     3,     32,     8),
+    "mini": _small_machine(  64,     8,   192,      6,     3,     32,     8),
 }  # fmt: skip
