@@ -20,9 +20,9 @@ from any3davatar.train.config import TrainConfig
 from any3davatar.train.perceptual import Perceptual
 from any3davatar.train.samples import TrainBatch
 
-COVERED_MIN = 1e-6  # opacity: nothing is to be divided by zero
-DETAIL_SHARE = 0.05  # of places that differ by their whole detail, beside colours in [0, 1]
-DETAIL_FLOOR = 0.01  # detail that the smoothest head counts as having: nobody sees less
+COVERED_MIN = 1e-6  # opacity that sums count as having before anything is divided by them
+DETAIL_SHARE = 0.05  # weight of the variance of relative detail, where that of colours has 1
+DETAIL_FLOOR = 0.01  # detail that every view counts as having: nobody sees less
 
 
 class TrainingDiverged(RuntimeError):
@@ -85,7 +85,9 @@ def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
     opacity = gaussians.opacities.unflatten(1, picture)[:, 1:, None]  # (B, 3, 1, H, W)
     color = (C0 * gaussians.sh[:, :, 0] + 0.5).unflatten(1, picture)[:, 1:].movedim(-1, 2)
     detail = (color - _beside(color, opacity)).abs()
-    usual = (opacity * detail).sum(dim=(-2, -1), keepdim=True) / _least(opacity.sum((-2, -1), True))
+    usual = (opacity * detail).sum(dim=(-2, -1), keepdim=True) / _divisor(
+        opacity.sum((-2, -1), True)
+    )
     relative = detail / (usual + DETAIL_FLOOR)
     p = model.patch_px
     return _spread(color, opacity, p) + DETAIL_SHARE * _spread(relative, opacity, p)
@@ -100,7 +102,7 @@ def _spread(
         cut = x.unflatten(-1, (-1, patch_px)).unflatten(-3, (-1, patch_px))
         return cut.sum(dim=(-4, -2))  # (B, V, _, p, p)
 
-    covered = _least(over_patches(weights))
+    covered = _divisor(over_patches(weights))
     means = over_patches(weights * values) / covered
     shares = covered / covered.sum(dim=(-2, -1), keepdim=True)
     center = (shares * means).sum(dim=(-2, -1), keepdim=True)
@@ -113,10 +115,10 @@ def _beside(
     """Return the weighted mean over the three by three pixels around each."""
     together = F.avg_pool2d(torch.cat([weights * values, weights], 2).flatten(0, 1), 3, 1, 1)
     sums, covered = together.unflatten(0, values.shape[:2]).split([values.shape[2], 1], dim=2)
-    return sums / _least(covered)
+    return sums / _divisor(covered)
 
 
-def _least(covered: Tensor) -> Tensor:
+def _divisor(covered: Tensor) -> Tensor:
     return covered.clamp_min(COVERED_MIN)
 
 
