@@ -32,7 +32,10 @@ def train(
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="Begin with these weights (.safetensors) and a fresh optimizer."),
+        typer.Option(
+            help="Begin with these weights (.safetensors), of this network or of one with fewer "
+            "blocks, and a fresh optimizer."
+        ),
     ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Visits of each group, in place of total_samples.")
