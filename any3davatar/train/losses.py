@@ -5,6 +5,7 @@ pictures of `D_vae` count alike, as two means that are added. The terms of alpha
 no part of the paper.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -21,7 +22,12 @@ from any3davatar.train.perceptual import Perceptual
 from any3davatar.train.samples import TrainBatch
 
 COVERED_MIN = 1e-6  # opacity that sums count as having before anything is divided by them
-DETAIL_SHARE = 0.05  # weight of the variance of relative detail, where that of colours has 1
+# Weights of variances over places, where that of colours has 1: chosen so that each counted 0.002 to
+# 0.003 on unseen heads before a network was trained with it.
+DETAIL_SHARE = 0.05  # of detail, relative to the view's own
+SIZE_SHARE = 0.03  # of logarithms of standard deviations
+STEP_SHARE = 0.01  # of how far Gaussians stand from the middle of those beside them, in pixels
+STEP_REACH_PX = 2.0  # a step counts as no longer: from hair to what is behind it, it is long
 DETAIL_FLOOR = 0.01  # detail that every view counts as having: nobody sees less
 
 
@@ -68,29 +74,47 @@ def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
 
     Each pixel of a patch reads its token through weights of its own, the same in all patches. So a
     small network can give long hair its shine by making the pixels of one column bright, or bright
-    here and dark there, in every patch and on every head. The mean colours of a place over a view's
-    patches, or the mean size of its detail (what sets a pixel off from those beside it), then
-    differ from those of the other places; the shine of a real head lies anywhere.
+    here and dark there, or small, or by drawing the rows of each patch together, in every patch and
+    on every head. What a place does, as a mean over a view's patches, then differs from what the
+    other places do; the shine of a real head lies anywhere.
+
+    Four things are looked at: colours; the size of their detail (what sets a pixel off from those
+    beside it) in units of the view's own; logarithms of standard deviations; and steps: where a
+    Gaussian stands, seen from the middle of those beside it, in pixels.
 
     Args:
         gaussians: (B, N), of a network of this shape.
         model: the shape.
 
     Returns:
-        The variance over the p x p places of their mean colours, and `DETAIL_SHARE` of that of
-        their mean detail in units of the view's own, all weighted by opacity: a mean over three
-        views and channels.
+        The variances over the p x p places of these means, weighted by opacity: each a mean over
+        three views and its channels, added up by the weights above.
     """
     picture = (VIEWS, model.size_px, model.size_px)
-    opacity = gaussians.opacities.unflatten(1, picture)[:, 1:, None]  # (B, 3, 1, H, W)
-    color = (C0 * gaussians.sh[:, :, 0] + 0.5).unflatten(1, picture)[:, 1:].movedim(-1, 2)
+
+    def beside_front(values: Float[Tensor, "B N C"]) -> Float[Tensor, "B 3 C H W"]:
+        return values.unflatten(1, picture)[:, 1:].movedim(-1, 2)
+
+    opacity = beside_front(gaussians.opacities[..., None])
+    color = beside_front(C0 * gaussians.sh[:, :, 0] + 0.5)
     detail = (color - _beside(color, opacity)).abs()
-    usual = (opacity * detail).sum(dim=(-2, -1), keepdim=True) / _divisor(
-        opacity.sum((-2, -1), True)
+    usual = (opacity * detail).sum((-2, -1), True) / _divisor(opacity.sum((-2, -1), True))
+    position = beside_front(gaussians.means)
+    step = (position - _beside(position, opacity)) / _pixel(model)
+    inner = F.pad(opacity[..., 1:-1, 1:-1], (1, 1, 1, 1))  # with pixels on all sides
+    looked_at = (
+        (1.0, color, opacity),
+        (DETAIL_SHARE, detail / (usual + DETAIL_FLOOR), inner),
+        (SIZE_SHARE, beside_front(gaussians.scales.log()), opacity),
+        (STEP_SHARE, step.clamp(-STEP_REACH_PX, STEP_REACH_PX), inner),
     )
-    relative = detail / (usual + DETAIL_FLOOR)
-    p = model.patch_px
-    return _spread(color, opacity, p) + DETAIL_SHARE * _spread(relative, opacity, p)
+    spreads = [share * _spread(values, w, model.patch_px) for share, values, w in looked_at]
+    return torch.stack(spreads).sum(dim=0)
+
+
+def _pixel(model: ModelConfig) -> float:
+    """Return the side of a pixel at the head's centre, world units."""
+    return 2 * model.radius * math.tan(math.radians(model.vertical_fov_deg) / 2) / model.size_px
 
 
 def _spread(

@@ -88,15 +88,22 @@ def test_bent_errors_are_squares_where_small_and_logarithms_where_large(beans: B
         assert one == pytest.approx(large / views, rel=1e-3)
 
 
-def gaussians_of(color: torch.Tensor, opacity: torch.Tensor) -> Gaussians:
-    """Return one sample of Gaussians of colours (4, H, W, 3) and opacities (4, H, W)."""
+def gaussians_of(
+    color: torch.Tensor,
+    opacity: torch.Tensor,
+    *,
+    means: torch.Tensor | None = None,
+    scales: torch.Tensor | None = None,
+) -> Gaussians:
+    """Return one sample of Gaussians, each tensor (4, H, W) or (4, H, W, 3)."""
     count = opacity.numel()
-    flat = {"quats": torch.ones(1, count, 4), "scales": torch.ones(1, count, 3)}
+    points = (1, count, 3)
     return Gaussians.from_rgb(
-        torch.zeros(1, count, 3),
-        **flat,
+        torch.zeros(points) if means is None else means.reshape(points),
+        quats=torch.ones(1, count, 4),
+        scales=torch.ones(points) if scales is None else scales.reshape(points),
         opacities=opacity.reshape(1, count),
-        rgb=color.reshape(1, count, 3),
+        rgb=color.reshape(points),
     )
 
 
@@ -148,6 +155,40 @@ def test_the_grid_term_sees_lines_that_are_bright_here_and_dark_there() -> None:
     one_column = spread(torch.full((4, 64, 8), 6))
     any_column = spread(torch.randint(0, 8, (4, 64, 8), generator=g))
     assert one_column > 10 * any_column
+
+
+def test_the_grid_term_sees_small_columns_and_rows_drawn_together() -> None:
+    model = replace(CONFIG.model, size_px=64, patch_px=8)
+    color, solid = torch.full((4, 64, 64, 3), 0.4), torch.ones(4, 64, 64)
+    pixel = 2 * model.radius * math.tan(math.radians(model.vertical_fov_deg) / 2) / 64
+    g = torch.Generator().manual_seed(0)
+
+    def spread(**of_gaussians: torch.Tensor) -> float:
+        return float(grid_spread(gaussians_of(color, solid, **of_gaussians), model))
+
+    sizes = torch.ones(4, 64, 64, 3)
+    sizes[1:, :, 6::8] = math.exp(-0.2)
+    by_sizes = losses.SIZE_SHARE * 0.2**2 * 7 / 64
+    assert spread(scales=sizes) == pytest.approx(by_sizes, rel=1e-4)
+    anywhere = sizes.flatten(0, 2)[torch.randperm(sizes[..., 0].numel(), generator=g)]
+    assert spread(scales=anywhere) < 0.1 * by_sizes
+
+    rows = torch.arange(64.0)
+    flat = torch.zeros(4, 64, 64, 3)
+    flat[..., 1] = rows[:, None] * pixel
+    flat[..., 0] = rows * pixel
+    assert spread(means=flat) == pytest.approx(0, abs=1e-9)  # edges of a picture are no streaks
+    together = flat.clone()
+    together[1:, :, :, 1] -= 0.1 * (rows % 8 - 3.5)[:, None] * pixel
+    # Within a patch all steps stay the same; its first and last row step 0.8 / 3 px off the others.
+    step = 0.8 / 3
+    by_steps = losses.STEP_SHARE * step**2 / 4 / 3  # two rows of eight, one axis of three
+    assert spread(means=together) == pytest.approx(by_steps, rel=0.2)  # edges have no step
+    far = flat.clone()
+    far[1:, ::8, :, 2] = 100.0
+    near = flat.clone()
+    near[1:, ::8, :, 2] = 7 * pixel
+    assert spread(means=far) == pytest.approx(spread(means=near), rel=1e-3)  # no longer than that
 
 
 def test_a_term_that_is_not_finite_is_named_with_its_sample() -> None:
