@@ -36,7 +36,7 @@ class GaussianDecoder(nn.Module):
         self.mlp = (
             nn.Sequential(
                 nn.Linear(channels, 2 * channels),
-                nn.GELU(approximate="tanh"),
+                nn.GELU(),
                 nn.Linear(2 * channels, sum(RAW)),
             )
             if channels

@@ -51,7 +51,7 @@ class DiTBlock(nn.Module):
         self.norm2 = plain_norm(config.width)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, hidden),
-            nn.GELU(approximate="tanh"),
+            nn.GELU(),
             nn.Linear(hidden, config.width),
         )
         self.modulation = nn.Linear(config.width, 6 * config.width)

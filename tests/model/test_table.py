@@ -33,7 +33,7 @@ def forward_flops(c: ModelConfig) -> int:
     to_world = points * 9
     palette = c.palette_colors * (view * d + view * 3 + points * 3)
     own = 1 + c.color_skip  # colours of a pixel's own: the mean's, the portrait's
-    palette += points * own * 3 + 4 * view * d * (own + c.palette_colors) if c.palette_colors else 0
+    palette += 4 * view * d * (own + c.palette_colors) if c.palette_colors else 0
     looked_at = 3 * points * 9 if c.color_skip or c.silhouette else 0  # to the world, projected
     looked_at += 5 * points * 9 if c.color_skip else 0  # which starts the front camera sees
     read = c.hull_features + c.hull_waves
