@@ -22,8 +22,8 @@ from any3davatar.train.perceptual import Perceptual
 from any3davatar.train.samples import TrainBatch
 
 COVERED_MIN = 1e-6  # opacity that sums count as having before anything is divided by them
-# Weights of variances over places, where that of colours has 1: chosen so that each counted 0.002 to
-# 0.003 on unseen heads before a network was trained with it.
+# Weights of variances over places, where that of colours has 1: chosen so that each counted 0.002
+# to 0.003 on unseen heads before a network was trained with it.
 DETAIL_SHARE = 0.05  # of detail, relative to the view's own
 SIZE_SHARE = 0.03  # of logarithms of standard deviations
 STEP_SHARE = 0.01  # of how far Gaussians stand from the middle of those beside them, in pixels
