@@ -53,8 +53,8 @@ class TrainConfig:
         ema_halflife_samples: samples after which a weight counts half in the average.
         ema_ramp: the half-life is at most this share of the samples seen, so that early weights
             are forgotten (EDM2).
-        precision: ``"bf16"`` runs the network under autocast; weights, rendering and losses stay
-            float32.
+        precision: ``"bf16"`` runs the network and LPIPS under autocast; weights, rendering and the
+            other losses stay float32.
         background: sRGB colour behind all pictures.
         split: ``"train"`` subjects of SPLITS.json, or ``"all"``.
         flip: show each sample mirrored half of the time.

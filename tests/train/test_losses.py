@@ -12,7 +12,7 @@ from any3davatar.core import Gaussians, Views
 from any3davatar.model import Prediction
 from any3davatar.train import loop, losses
 from any3davatar.train.batches import Share
-from any3davatar.train.config import TrainConfig
+from any3davatar.train.config import Precision, TrainConfig
 from any3davatar.train.losses import (
     TrainingDiverged,
     check_finite_terms,
@@ -22,6 +22,7 @@ from any3davatar.train.losses import (
     total,
     weight_of,
 )
+from any3davatar.train.perceptual import load_perceptual
 from any3davatar.train.samples import HeadSamples, TrainBatch, join
 from tests.train.tiny_run import CONFIG, MACHINE, PAPER_CONFIG, bean
 
@@ -86,6 +87,30 @@ def test_bent_errors_are_squares_where_small_and_logarithms_where_large(beans: B
         # It is a mean over views of what each view's error counts, not the other way round.
         one = float(terms_at(10.0, *[0.0] * (views - 1))[name])
         assert one == pytest.approx(large / views, rel=1e-3)
+
+
+@pytest.mark.weights
+def test_lpips_in_bf16_is_nearly_lpips_and_float32(beans: Beans) -> None:
+    g = torch.Generator().manual_seed(0)
+    model = replace(CONFIG.model, size_px=64)  # AlexNet takes no smaller ones
+    batch = batch_of(beans, replace(CONFIG, model=model), 0)
+    ours = (batch.target_rgb + 0.05 * torch.randn(batch.target_rgb.shape, generator=g)).clamp(0, 1)
+    perceptual = load_perceptual(64)
+
+    def lpips(precision: Precision) -> tuple[float, torch.Tensor]:
+        config = replace(CONFIG, avas=False, lpips_weight=0.5, precision=precision)
+        drawn = ours.clone().requires_grad_()
+        views = Views(drawn, batch.target_alpha)
+        term = loss_terms(prediction_of(None), views, batch, config, perceptual)["render_lpips"]
+        assert term.dtype == torch.float32
+        term.sum().backward()
+        assert drawn.grad is not None
+        return term.item(), drawn.grad
+
+    (whole, its_gradient), (half, gradient) = lpips("fp32"), lpips("bf16")
+    assert half == pytest.approx(whole, rel=0.05)  # eight bits
+    assert half != whole
+    assert torch.cosine_similarity(gradient.flatten(), its_gradient.flatten(), dim=0) > 0.97
 
 
 def gaussians_of(
