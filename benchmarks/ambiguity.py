@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,7 +130,7 @@ def network_pictures(model: Any3DAvatar, truth: Views, cameras: Cameras) -> Tens
     return render(gaussians, cameras.reshape(1, -1), torch.tensor(CONFIG.background)).rgb[0]
 
 
-def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, object]:
+def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, Any]:
     """Score the mean of a person's twins, one of them, and the network."""
     person, rig = person_of(seed), make_rig(RIG, PICTURE_PX, seed)
     at = views_of(rig, seed)
@@ -149,7 +150,7 @@ def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, object]:
     }
 
 
-def means(rows: Sequence[Mapping[str, dict[str, float]]], guess: str) -> dict[str, float]:
+def means(rows: Sequence[Mapping[str, Any]], guess: str) -> dict[str, float]:
     """Return a guess's means over persons."""
     return {
         name: round(statistics.fmean(row[guess][name] for row in rows if name in row[guess]), 2)
