@@ -59,7 +59,7 @@ def loss_terms(
         if config.l2_weight > 0:
             terms[f"{name}_l2"] = _squared_error(ours, truth, config.bend)
         if perceptual is not None and config.lpips_weight > 0:
-            # Under autocast as the network is: a third of its time on a CPU is LPIPS in float32.
+            # As the network: in float32 LPIPS takes a CPU twice as long.
             half = config.precision == "bf16"
             with torch.autocast(ours.device.type, torch.bfloat16, enabled=half):
                 distances = perceptual(ours.flatten(0, 1), truth.flatten(0, 1))
