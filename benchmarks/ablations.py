@@ -108,6 +108,7 @@ PAPER_CONDITIONING = (
 )
 NO_SILHOUETTE = ("model.hull_ways=0", "model.hull_waves=0", "model.silhouette=false")
 NO_HULL = ("model.hull_ways=0", "model.hull_waves=0", "model.hull_start=false")
+BENT = ("bend=0.004", "l2_weight=4", "alpha_weight=5")  # as the shipped network was trained
 LATENT = ("model.aligned_image=false", "model.noise=latent")
 
 ARMS: Mapping[str, Arm] = {
@@ -132,7 +133,11 @@ ARMS: Mapping[str, Arm] = {
         Arm("no-hull", "nor starts from a mean head", NO_HULL, "no-ways"),
         Arm("no-color-skip", "no colours of the portrait in front", ("model.color_skip=false",)),
         Arm("no-palette", "no palette of the portrait's colours", ("model.palette_colors=0",)),
+        Arm("no-pooled-portrait", "AdaLN sees t only", ("model.pooled_portrait=false",)),
+        Arm("no-learned-positions", "rays alone say where", ("model.learned_positions=false",)),
         Arm("no-alpha", "no loss on alpha", ("alpha_weight=0",)),
+        Arm("bent-errors", "squared errors count as logarithms", BENT),
+        Arm("grid-term", "punishes what patches have in common", ("grid_weight=2",)),
         Arm(
             "multi-step-avas",
             "AVAS under the multi-step objective",
@@ -148,10 +153,14 @@ SWITCH_ARMS = (
     "no-ways",
     "no-silhouette",
     "no-hull",
+    "no-aligned-image",
     "no-color-skip",
     "no-palette",
+    "no-pooled-portrait",
+    "no-learned-positions",
     "no-alpha",
 )
+LOSS_ARMS = ("bent-errors", "grid-term")
 PICTURED_ARMS = ("one-step", "avas", "multi-step", *NOISE_ARMS[1:], "paper-conditioning")
 
 
@@ -253,6 +262,7 @@ class Training:
         processes: that shared each update.
         minutes: of updates; pictures and checkpoints are not counted.
         curve: LPIPS of rendered views, by samples seen.
+        held_out_db: mean PSNR of the validation heads that the run drew, by samples seen.
     """
 
     config: TrainConfig
@@ -261,6 +271,7 @@ class Training:
     processes: int
     minutes: float
     curve: Mapping[int, float]
+    held_out_db: Mapping[int, float]
 
 
 def training_of(folder: Path) -> Training:
@@ -280,6 +291,7 @@ def training_of(folder: Path) -> Training:
         next(entry["processes"] for entry in log if entry["kind"] == "start"),
         sum(seconds) / 60,
         {entry["samples"]: entry["render_lpips"] for entry in lines},
+        {entry["samples"]: entry["psnr_db"] for entry in log if entry["kind"] == "held_out"},
     )
 
 
@@ -656,7 +668,8 @@ def page(options: argparse.Namespace) -> None:
         *steps_section(scores, options.docs),
         *avas_section(scores, options.docs),
         *noise_section(scores, trainings, options.docs),
-        *switches_section(scores),
+        *switches_section(scores, trainings),
+        *losses_section(scores, trainings),
         *pictures_section(scores, options.docs),
         again(scores.results, trainings),
     ]
@@ -796,7 +809,7 @@ reference is `no-aligned-image`.
 ![LPIPS of rendered training views over the samples seen](ablations_noise.png)"""
 
 
-def switches_section(scores: Scores) -> Iterator[str]:
+def switches_section(scores: Scores, trainings: Mapping[str, Training]) -> Iterator[str]:
     """Yield the arms that turn off what `mini` adds to the paper's network."""
     lines = one_step_lines(scores, ("one-step", *SWITCH_ARMS))
     if len(lines) < 2:
@@ -808,6 +821,53 @@ Each row turns off one of `mini`'s switches (docs/model.md), `paper-conditioning
 The learning rate and all else stay those of `mini`.
 
 {markdown(scores.table("switches", "Switches off, one step", "Arm", lines))}"""
+    yield from over_training(lines, trainings)
+
+
+def losses_section(scores: Scores, trainings: Mapping[str, Training]) -> Iterator[str]:
+    """Yield the arms whose loss is the shipped network's."""
+    lines = one_step_lines(scores, ("one-step", *LOSS_ARMS))
+    if len(lines) < 2:
+        return
+    yield f"""\
+## What the shipped network's loss adds
+
+Two switches that are off in every preset, and on in the last runs of the network that ships \
+(docs/training.md).
+
+{markdown(scores.table("losses", "Switches on, one step", "Arm", lines))}"""
+    yield from over_training(lines, trainings)
+
+
+def over_training(
+    lines: Sequence[tuple[str, str, str]], trainings: Mapping[str, Training]
+) -> Iterator[str]:
+    """Yield what arms change on held-out heads while they are trained.
+
+    Args:
+        lines: title of the row, arm, and the arm that it is compared with.
+        trainings: by arm.
+    """
+    points = sorted(set.intersection(*(set(trainings[arm].held_out_db) for _, arm, _ in lines)))
+    if not points:
+        return
+    rows = []
+    for title, arm, reference in lines:
+        ours, theirs = trainings[arm].held_out_db, trainings[reference].held_out_db
+        own = arm == reference
+        gaps = [Number(ours[n] if own else ours[n] - theirs[n], None) for n in points]
+        rows.append(Row(title, tuple(number_cell(gap, 2, signed=not own) for gap in gaps)))
+    table = Table(
+        "over-training",
+        "Held-out heads by samples seen: PSNR of the first row, change in dB of the others",
+        "Arm",
+        tuple(Heading(f"{n:,}") for n in points),
+        tuple(rows),
+    )
+    yield (
+        f"{markdown(table)}\n\n(Heads of the validation split from five sides, as the runs drew "
+        "them; no intervals.)"
+    )
 
 
 def pictures_section(scores: Scores, docs: Path) -> Iterator[str]:

@@ -38,8 +38,8 @@ def test_an_arm_differs_from_its_reference_in_one_thing():
         for arm in ARMS.values()
         if len(ablations.settings_between(ARMS[arm.reference].config(), arm.config())) != 1
     }
-    # Nothing, everything at once, and what ways can't do without.
-    assert several == {"one-step", "paper-conditioning", "no-ways"}
+    # Nothing, everything at once, what ways can't do without, and weights that go with a bend.
+    assert several == {"one-step", "paper-conditioning", "no-ways", "bent-errors"}
 
 
 def test_paper_conditioning_turns_off_all_that_mini_adds():
@@ -167,7 +167,7 @@ def test_azimuths_fall_into_bins_around_the_rigs_columns(azimuth_deg: float, cen
 
 
 def training(name: str, *settings: str, data: str = "d") -> Training:
-    return Training(override(ARMS[name].config(), settings), 2, data, 1, 1.0, {})
+    return Training(override(ARMS[name].config(), settings), 2, data, 1, 1.0, {}, {})
 
 
 def test_arms_of_one_page_were_trained_alike():
@@ -193,3 +193,20 @@ def test_arms_that_were_not_trained_alike_make_no_page(odd: Training, text: str)
     trainings = {"one-step": training("one-step", "total_samples=800"), "avas": odd}
     with pytest.raises(SystemExit, match=text):
         ablations.shared_settings(trainings)
+
+
+def test_what_an_arm_changes_is_told_over_the_training():
+    def seen(name: str, held_out_db: dict[int, float]) -> Training:
+        return replace(training(name), held_out_db=held_out_db)
+
+    trainings = {
+        "one-step": seen("one-step", {100: 16.0, 200: 17.0, 300: 17.5}),
+        "no-alpha": seen("no-alpha", {100: 15.75, 200: 17.004}),  # one point behind
+    }
+    lines = [("one-step", "one-step", "one-step"), ("no-alpha", "no-alpha", "one-step")]
+    (text,) = ablations.over_training(lines, trainings)
+    assert "| one-step | 16.00 | 17.00 |" in text
+    assert "| no-alpha | -0.25 | +0.00 |" in text
+    assert "| Arm | 100 | 200 |" in text
+    without = {name: replace(each, held_out_db={}) for name, each in trainings.items()}
+    assert list(ablations.over_training(lines, without)) == []
