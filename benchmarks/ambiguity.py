@@ -32,7 +32,7 @@ from any3davatar.anyhead import people
 from any3davatar.anyhead.heads import HeadSpec
 from any3davatar.anyhead.heads.sampling import sample_identity
 from any3davatar.anyhead.rigs import Rig, make_rig
-from any3davatar.anyhead.subsets.digital_human import accessories_of, expressions_of
+from any3davatar.anyhead.subsets.digital_human import DigitalHumans, Drawing
 from any3davatar.core.cameras import Cameras
 from any3davatar.core.framing import framed
 from any3davatar.core.images import Views
@@ -46,8 +46,10 @@ from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.pictures import psnr_db
 
 CONFIG = TRAIN_PRESETS["mini"]
-RIG, PICTURE_PX, SUPERSAMPLING = "digital40", 160, 2  # as the training data of `mini`
-WORN_SHARE = 0.5
+# The training data of `mini` (docs/training.md).
+RECIPE = DigitalHumans(
+    Drawing(size_px=160), rig="digital40", expressions=1, worn_share=0.5, draft=True
+)
 FIRST_SEED = 1_300_000
 VIEWS = 12
 SIDE_DEG = (60.0, 120.0)
@@ -60,8 +62,8 @@ TIED_BEHIND = ("bun", "ponytail")
 
 def person_of(seed: int) -> HeadSpec:
     """Return the person that a training set has under this seed."""
-    someone = people.with_accessories(people.person(seed), *accessories_of(seed, WORN_SHARE))
-    return people.with_expression(someone, expressions_of(seed, 1)[0])
+    (person,) = RECIPE.conditions(seed).values()
+    return person
 
 
 def twin_of(person: HeadSpec, rng: np.random.Generator) -> HeadSpec:
@@ -83,7 +85,7 @@ def twin_of(person: HeadSpec, rng: np.random.Generator) -> HeadSpec:
 
 def pictures(person: HeadSpec, rig: Rig, at: Sequence[int]) -> tuple[Views, Cameras]:
     """Draw a person from some of a rig's cameras, framed as the network sees them."""
-    drawn_from = people.drawer(person, SUPERSAMPLING, draft=True)
+    drawn_from = people.drawer(person, RECIPE.drawing.supersampling, draft=RECIPE.draft)
     made = [
         framed(
             drawn_from(rig.cameras[i : i + 1])[0],
@@ -132,7 +134,7 @@ def network_pictures(model: Any3DAvatar, truth: Views, cameras: Cameras) -> Tens
 
 def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, Any]:
     """Score the mean of a person's twins, one of them, and the network."""
-    person, rig = person_of(seed), make_rig(RIG, PICTURE_PX, seed)
+    person, rig = person_of(seed), make_rig(RECIPE.rig, RECIPE.drawing.size_px, seed)
     at = views_of(rig, seed)
     truth, cameras = pictures(person, rig, at)
     rng = np.random.default_rng(seed)

@@ -10,8 +10,7 @@ from any3davatar.core.rigs import orbit
 from benchmarks.ambiguity import (
     CONFIG,
     HIDDEN_SHAPES,
-    PICTURE_PX,
-    RIG,
+    RECIPE,
     TIED_BEHIND,
     VIEWS,
     by_angle,
@@ -47,7 +46,7 @@ def test_hair_that_is_tied_behind_may_be_tied_otherwise() -> None:
 
 
 def test_views_are_the_portrait_and_others_at_the_distances_of_training() -> None:
-    rig = make_rig(RIG, PICTURE_PX, 5)
+    rig = make_rig(RECIPE.rig, RECIPE.drawing.size_px, 5)
     at = views_of(rig, 5)
     assert at[0] == rig.input_view
     assert len(set(at)) == 1 + VIEWS

@@ -99,16 +99,19 @@ class DigitalHumans:
 
     def build(self, seed: int, folder: Path) -> HeadRecord:
         """Write all groups of a person; see `any3davatar.anyhead.recipes.Recipe`."""
+        rig = make_rig(self.rig, self.drawing.size_px, seed)
+        groups = draw_groups(folder, self.conditions(seed), rig, self.drawing, draft=self.draft)
+        return digital_human_record(self.head_id(seed), seed, groups)
+
+    def conditions(self, seed: int) -> Mapping[str, HeadSpec]:
+        """Return what each group of a seed's person shows, by expression."""
         someone = people.with_accessories(
             people.person(seed), *accessories_of(seed, self.worn_share)
         )
-        conditions = {
+        return {
             name: people.with_expression(someone, name)
             for name in expressions_of(seed, self.expressions)
         }
-        rig = make_rig(self.rig, self.drawing.size_px, seed)
-        groups = draw_groups(folder, conditions, rig, self.drawing, draft=self.draft)
-        return digital_human_record(self.head_id(seed), seed, groups)
 
 
 def expressions_of(seed: int, count: int) -> list[str]:
