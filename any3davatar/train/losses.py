@@ -80,17 +80,26 @@ def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
     on every head. What a place does, as a mean over a view's patches, then differs from what the
     other places do; the shine of a real head lies anywhere.
 
-    Four things are looked at: colours; the size of their detail (what sets a pixel off from those
-    beside it) in units of the view's own; logarithms of standard deviations; and steps: where a
-    Gaussian stands, seen from the middle of those beside it, in pixels.
-
     Args:
         gaussians: (B, N), of a network of this shape.
         model: the shape.
 
     Returns:
-        The variances over the p x p places of these means, weighted by opacity: each a mean over
-        three views and its channels, added up by the weights above.
+        The variances of `place_variances`, added up by the weights above.
+    """
+    weights = {"color": 1.0, "detail": DETAIL_SHARE, "size": SIZE_SHARE, "step": STEP_SHARE}
+    variances = place_variances(gaussians, model)
+    return torch.stack([weights[name] * each for name, each in variances.items()]).sum(dim=0)
+
+
+def place_variances(gaussians: Gaussians, model: ModelConfig) -> dict[str, Float[Tensor, "B"]]:
+    """Return the variances over a patch's p x p places of what a place does on a head.
+
+    A place does four things: its ``color``; the size of its ``detail`` (what sets a pixel off from
+    those beside it) in units of the view's own; its ``size``, the logarithms of standard
+    deviations; and its ``step``: where a Gaussian stands, seen from the middle of those beside it,
+    in pixels. Each is a mean over the patches of a view, weighted by opacity, and each variance a
+    mean over three views, without the front, and over channels.
     """
     picture = (VIEWS, model.size_px, model.size_px)
 
@@ -104,14 +113,13 @@ def grid_spread(gaussians: Gaussians, model: ModelConfig) -> Float[Tensor, "B"]:
     position = beside_front(gaussians.means)
     step = (position - _beside(position, opacity)) / _pixel(model)
     inner = F.pad(opacity[..., 1:-1, 1:-1], (1, 1, 1, 1))  # with pixels on all sides
-    looked_at = (
-        (1.0, color, opacity),
-        (DETAIL_SHARE, detail / (usual + DETAIL_FLOOR), inner),
-        (SIZE_SHARE, beside_front(gaussians.scales.log()), opacity),
-        (STEP_SHARE, step.clamp(-STEP_REACH_PX, STEP_REACH_PX), inner),
-    )
-    spreads = [share * _spread(values, w, model.patch_px) for share, values, w in looked_at]
-    return torch.stack(spreads).sum(dim=0)
+    looked_at = {
+        "color": (color, opacity),
+        "detail": (detail / (usual + DETAIL_FLOOR), inner),
+        "size": (beside_front(gaussians.scales.log()), opacity),
+        "step": (step.clamp(-STEP_REACH_PX, STEP_REACH_PX), inner),
+    }
+    return {name: _spread(*each, model.patch_px) for name, each in looked_at.items()}
 
 
 def _pixel(model: ModelConfig) -> float:
