@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from any3davatar.anyhead.errors import DataError
 from any3davatar.anyhead.readers import GroupEntry
@@ -122,8 +124,12 @@ def make_fabric(config: TrainConfig, machine: Machine) -> Fabric:
 def _ddp() -> Any:
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    # Buffers are the scaffold's, the same everywhere: no update changes them.
-    return DDPStrategy(broadcast_buffers=False)
+    # Buffers are the scaffold's, the same everywhere: no update changes them. From 2.14 on torch
+    # has another name for leaving them alone, and warns of the old one.
+    known = signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    unsynced: dict[str, Any] = {name: False}
+    return DDPStrategy(**unsynced)
 
 
 def _fsdp() -> Any:

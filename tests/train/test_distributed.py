@@ -19,7 +19,7 @@ from any3davatar.train.loop import train
 from tests.train.tiny_run import CONFIG, MACHINE, make_beans
 
 
-def launch_two(*arguments: str | Path) -> None:
+def launch_two(*arguments: str | Path) -> str:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.train.tiny_run", *map(str, arguments)]
     done = subprocess.run(
@@ -31,6 +31,7 @@ def launch_two(*arguments: str | Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
 
 
 def test_two_gloo_processes_learn_what_one_learns_from_the_same_batch(
@@ -39,7 +40,8 @@ def test_two_gloo_processes_learn_what_one_learns_from_the_same_batch(
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    launch_two(beans_root, two, "16", "4")
+    said = launch_two(beans_root, two, "16", "4")
+    assert "deprecated" not in said
     train(one, replace(CONFIG, total_samples=16, batch=4), MACHINE, beans, [], "beans")
 
     assert next(e for e in read_log(two) if e["kind"] == "start")["processes"] == 2
