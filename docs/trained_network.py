@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results = read_results(RunFolder.open(arguments.benchmark))
     text = PAGE.read_text()
-    text = between(text, "curve", curve(arguments.training / "log.jsonl"))
+    text = between(text, "curve", curve(arguments.training))
     text = between(text, "scores", scores(results))
     PAGE.write_text(text)
     sheet(results).save(PICTURE, quality=92)
@@ -55,12 +55,14 @@ def between(text: str, name: str, filling: str) -> str:
     return f"{before}{begin}\n\n{filling.strip()}\n\n{end}{after}"
 
 
-def curve(log: Path) -> str:
+def curve(run: Path) -> str:
     """Return losses and the score of the held-out heads by samples, as a Markdown table."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    bent = json.loads((run / "config.json").read_text())["train"]["bend"] > 0
+    headings = [f"{name}, bent" if bent and "L2" in name else name for name in TERMS.values()]
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     held_out = {line["samples"]: line["psnr_db"] for line in lines if line["kind"] == "held_out"}
     trained = [line for line in lines if line["kind"] == "train"]
-    rows = [f"| samples | {' | '.join(TERMS.values())} | held-out heads, dB |", "|--:" * 6 + "|"]
+    rows = [f"| samples | {' | '.join(headings)} | held-out heads, dB |", "|--:" * 6 + "|"]
     for end in range(SAMPLES_A_ROW, trained[-1]["samples"] + 1, SAMPLES_A_ROW):
         window = [line for line in trained if end - SAMPLES_A_ROW < line["samples"] <= end]
         means = [f"{mean(window, term):.4f}" for term in TERMS]

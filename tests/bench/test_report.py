@@ -167,7 +167,7 @@ def test_devices_have_tables_of_their_own(report: Path) -> None:
 def test_provenance_is_shown_whole(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     assert "<dt>software.packages.torch</dt><dd>2.11</dd>" in text
-    assert "<dt>software.commit</dt><dd>not known</dd>" in text
+    assert "<dt>software.commit</dt><dd>—</dd>" in text
 
 
 def test_tables_are_written_beside_the_page(report: Path) -> None:

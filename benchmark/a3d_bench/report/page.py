@@ -31,6 +31,7 @@ from a3d_bench.report.results import Results, merged, read_results
 from a3d_bench.report.templates import html_environment, read_asset
 from a3d_bench.store import CaptureRow, RunFolder
 from a3d_bench.tables import (
+    NOTHING,
     TIE,
     Table,
     comparison_table,
@@ -727,10 +728,8 @@ def _flat(value: Any, place: str = "") -> Iterable[tuple[str, str]]:
     elif isinstance(value, list):
         yield place, " ".join(map(str, value))
     else:
-        yield place, NOTHING_SAID if value in (None, "", {}) else str(value)
-
-
-NOTHING_SAID = "not known"
+        # A commit that nobody knows and a limit that nobody set look alike in a record.
+        yield place, NOTHING if value in (None, "", {}) else str(value)
 
 
 def _write_table(folder: Path, shown: ShownTable) -> None:
