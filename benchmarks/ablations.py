@@ -900,7 +900,8 @@ python -m benchmarks.ablations score ARMS --run RUN{limit}
 python -m benchmarks.ablations page ARMS --run RUN
 ```
 
-`DATA` is the data set of [training.md](training.md). Each command goes on where it was stopped."""
+`DATA` is the data set of the digest above; [training.md](training.md) says how it was built. Each \
+command goes on where it was stopped."""
 
 
 def markdown(table: Table) -> str:
