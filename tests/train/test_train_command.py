@@ -193,7 +193,8 @@ def test_a_deeper_network_begins_as_the_one_whose_weights_it_takes(
     state = first.start_state(1, g)
     heads = [model(portrait, rays, state, torch.zeros(1)).gaussians for model in (first, deeper)]
     for name, tensor in heads[0].tensors().items():
-        torch.testing.assert_close(heads[1].tensors()[name], tensor, atol=1e-6, rtol=0)
+        # Averaging rounds weights again: some last digits of float32, grown by three blocks.
+        torch.testing.assert_close(heads[1].tensors()[name], tensor, atol=1e-5, rtol=0)
     code, output = run(tmp_path / "learns", split_beans, begun, ["model.blocks=3"])
     assert code == 0, output
     learned = load_weights(tmp_path / "learns" / "weights.safetensors")
