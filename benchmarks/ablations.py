@@ -44,6 +44,7 @@ from a3d_bench.tables import NOTHING, Cell, Heading, Row, Table, seconds_text
 from a3d_bench.timing import timings
 from any3davatar.train.config import (
     TRAIN_PRESETS,
+    Machine,
     TrainConfig,
     from_json,
     override,
@@ -263,6 +264,7 @@ class Training:
         minutes: of updates; pictures and checkpoints are not counted.
         curve: LPIPS of rendered views, by samples seen.
         held_out_db: mean PSNR of the validation heads that the run drew, by samples seen.
+        drawing: ``field=value`` of `Machine`, where it is not the usual: which heads, how often.
     """
 
     config: TrainConfig
@@ -272,6 +274,7 @@ class Training:
     minutes: float
     curve: Mapping[int, float]
     held_out_db: Mapping[int, float]
+    drawing: tuple[str, ...]
 
 
 def training_of(folder: Path) -> Training:
@@ -279,6 +282,8 @@ def training_of(folder: Path) -> Training:
     run = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     log = read_log(folder)
     lines = [entry for entry in log if entry["kind"] == "train"]
+    start = next(entry for entry in log if entry["kind"] == "start")
+    usual = Machine()
     seen = [0, *(entry["samples"] for entry in lines)]
     seconds = [
         (after - before) / entry["samples_per_second"]
@@ -288,10 +293,15 @@ def training_of(folder: Path) -> Training:
         from_json(run["train"]),
         run["data"]["groups"],
         run["data"]["digest"],
-        next(entry["processes"] for entry in log if entry["kind"] == "start"),
+        start["processes"],
         sum(seconds) / 60,
         {entry["samples"]: entry["render_lpips"] for entry in lines},
         {entry["samples"]: entry["psnr_db"] for entry in log if entry["kind"] == "held_out"},
+        tuple(
+            f"{name}={start['machine'][name]}"
+            for name in ("held_out", "picture_samples")
+            if start["machine"][name] != getattr(usual, name)
+        ),
     )
 
 
@@ -888,7 +898,11 @@ def again(results: Results, trainings: Mapping[str, Training]) -> str:
     shared = shared_settings(trainings)
     beside = [setting for setting in shared if not setting.startswith("total_samples=")]
     chosen = [] if len(trainings) == len(ARMS) else list(trainings)
-    typed = [*repeated("--set", beside), *repeated("--only", chosen)]
+    typed = [
+        *repeated("--set", beside),
+        *repeated("--machine", first.drawing),
+        *repeated("--only", chosen),
+    ]
     limit = f" --limit {len(results.captures)}" if results.partial else ""
     return f"""\
 ## Make it again

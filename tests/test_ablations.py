@@ -167,7 +167,7 @@ def test_azimuths_fall_into_bins_around_the_rigs_columns(azimuth_deg: float, cen
 
 
 def training(name: str, *settings: str, data: str = "d") -> Training:
-    return Training(override(ARMS[name].config(), settings), 2, data, 1, 1.0, {}, {})
+    return Training(override(ARMS[name].config(), settings), 2, data, 1, 1.0, {}, {}, ())
 
 
 def test_arms_of_one_page_were_trained_alike():
