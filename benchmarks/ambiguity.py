@@ -38,12 +38,10 @@ from any3davatar.core.framing import framed
 from any3davatar.core.images import Views
 from any3davatar.core.rigs import angles_of
 from any3davatar.model import Any3DAvatar, load_weights
-from any3davatar.model.embed import network_input
 from any3davatar.reconstruct import SHIPPED
-from any3davatar.render import render
-from any3davatar.sampling import one_step
 from any3davatar.train.config import TRAIN_PRESETS
 from any3davatar.train.pictures import psnr_db
+from benchmarks.held_out import predicted
 
 CONFIG = TRAIN_PRESETS["mini"]
 # The training data of `mini` (docs/training.md).
@@ -120,18 +118,6 @@ def by_angle(scores: Float[Tensor, "V"], cameras: Cameras) -> dict[str, float]:
     return {name: round(float(part.mean()), 2) for name, part in found.items() if len(part)}
 
 
-def network_pictures(model: Any3DAvatar, truth: Views, cameras: Cameras) -> Tensor:
-    """Return what the network makes of the portrait, from all cameras."""
-    portrait = network_input(truth[:1], model.config)
-    generator = torch.Generator().manual_seed(0)
-    gaussians = one_step(model, portrait, cameras[:1].plucker(), generator=generator)
-    return (
-        render(gaussians, cameras.reshape(1, -1), torch.tensor(CONFIG.background))
-        .rgb[0]
-        .clamp(0, 1)
-    )
-
-
 def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, Any]:
     """Score the mean of a person's twins, one of them, and the network."""
     person, rig = person_of(seed), make_rig(RECIPE.rig, RECIPE.drawing.size_px, seed)
@@ -142,7 +128,7 @@ def measured(seed: int, twins: int, model: Any3DAvatar) -> dict[str, Any]:
     guesses = {
         "mean_of_twins": drawn.mean(dim=0),
         "one_twin": drawn[0],
-        "network": network_pictures(model, truth, cameras),
+        "network": predicted(model, truth[:1], cameras[:1], cameras)[1].rgb,
     }
     return {
         "seed": seed,

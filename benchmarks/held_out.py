@@ -1,6 +1,6 @@
 """How weights of a small network do on heads of a data set's split; prints one JSON object.
 
-``python -m benchmarks.held_out DATA WEIGHTS [WEIGHTS...] [--split validation] [--heads 200]``
+``python -m benchmarks.held_out WEIGHTS [WEIGHTS...] --data DATA [--data DATA...] [--heads 200]``
 
 One head a person, evenly spread, each from the same views for all weights: drawn among those that
 training may compare, without the portrait's own. Besides PSNR and LPIPS it tells
@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from a3d_bench.types import STRATA, stratum_of
@@ -42,12 +42,15 @@ from any3davatar.model.embed import network_input
 from any3davatar.render import render
 from any3davatar.sampling import one_step
 from any3davatar.train.config import TRAIN_PRESETS
+from any3davatar.train.hull import evenly
 from any3davatar.train.losses import place_variances
 from any3davatar.train.perceptual import Perceptual, load_perceptual
 from any3davatar.train.pictures import psnr_db
+from any3davatar.train.run_folder import one_a_subject
 from any3davatar.train.samples import read_framed, target_candidates
 
-CONFIG = TRAIN_PRESETS["mini"]
+PRESET = "mini"
+CONFIG = TRAIN_PRESETS[PRESET]
 BACKGROUND = torch.tensor(CONFIG.background)
 OUTLINE_ALPHA = 0.1
 SMOOTH_PX = 5
@@ -55,19 +58,19 @@ SMOOTH_PX = 5
 
 @dataclass(frozen=True, eq=False)
 class HeldOutHead:
-    """A head as the network sees it, and what its views are.
+    """A head in the framing of `mini`.
 
     Attributes:
         group: of the data set.
-        portrait: (1, C, H, W).
-        rays: (1, 6, H, W) of the portrait's camera.
+        portrait: (1,).
+        portrait_camera: (1,).
         truth: (V,) views besides the portrait.
         cameras: (V,).
     """
 
     group: GroupEntry
-    portrait: Float[Tensor, "1 C H W"]
-    rays: Float[Tensor, "1 6 H W"]
+    portrait: Views
+    portrait_camera: Cameras
     truth: Views
     cameras: Cameras
 
@@ -86,15 +89,27 @@ class Row:
     place_variances: Mapping[str, float]
 
 
-def chosen(root: Path, split: Split, count: int) -> list[GroupEntry]:
+def chosen(roots: Iterable[Path], split: Split, count: int) -> list[GroupEntry]:
     """Return one group a person of a split, evenly spread."""
-    groups = AnyHead(root, split=split).groups
-    persons = list({group.head.subject: group for group in reversed(groups)}.values())[::-1]
-    count = min(count, len(persons))
-    return [persons[i * len(persons) // count] for i in range(count)]
+    groups = [group for root in roots for group in AnyHead(root, split=split).groups]
+    return evenly(one_a_subject(groups), count)
 
 
-def read(group: GroupEntry, views: int, background: Tensor = BACKGROUND) -> HeldOutHead:
+def framed_like_mini(path: Path) -> Any3DAvatar:
+    """Load weights that see heads as `mini` does, whatever its switches."""
+    model = load_weights(path).eval()
+    ours, theirs = (
+        (config.size_px, config.vertical_fov_deg) for config in (CONFIG.model, model.config)
+    )
+    if theirs != ours:
+        sys.exit(
+            f"{path}: got a network of {theirs[0]} pixels and {theirs[1]:g} degrees, expected "
+            f"{ours[0]} and {ours[1]:g}, as {PRESET}"
+        )
+    return model
+
+
+def read(group: GroupEntry, views: int) -> HeldOutHead:
     """Read a head and as many of its views by lot: the same for the same id."""
     capture = group.capture()
     allowed = [v for v in target_candidates(capture, CONFIG) if v != capture.input_view]
@@ -102,25 +117,29 @@ def read(group: GroupEntry, views: int, background: Tensor = BACKGROUND) -> Held
     pictures, cameras = read_framed(
         capture,
         [capture.input_view, *drawn],
-        background,
+        BACKGROUND,
         size_px=CONFIG.model.size_px,
         vertical_fov_deg=CONFIG.model.vertical_fov_deg,
     )
-    return HeldOutHead(
-        group,
-        network_input(pictures[:1], CONFIG.model),
-        cameras[:1].plucker(),
-        pictures[1:],
-        cameras[1:],
-    )
+    return HeldOutHead(group, pictures[:1], cameras[:1], pictures[1:], cameras[1:])
 
 
-def predicted(model: Any3DAvatar, head: HeldOutHead) -> tuple[Gaussians, Views]:
-    """Return the (1, N) Gaussians that the network makes of a portrait, and its (V,) views."""
+def predicted(
+    model: Any3DAvatar, portrait: Views, portrait_camera: Cameras, cameras: Cameras
+) -> tuple[Gaussians, Views]:
+    """Return the (1, N) Gaussians that the network makes of a portrait, and their views.
+
+    Args:
+        model: the network.
+        portrait: (1,) framed as the network expects it.
+        portrait_camera: (1,).
+        cameras: (V,) of the views.
+    """
     generator = torch.Generator().manual_seed(0)
+    seen = network_input(portrait, model.config)
+    gaussians = one_step(model, seen, portrait_camera.plucker(), generator=generator)
     with torch.no_grad():
-        gaussians = one_step(model, head.portrait, head.rays, generator=generator)
-        rendered = render(gaussians, head.cameras.reshape(1, -1), BACKGROUND)
+        rendered = render(gaussians, cameras.reshape(1, -1), BACKGROUND)
     return gaussians, Views(rendered.rgb[0].clamp(0, 1), rendered.alpha[0])
 
 
@@ -150,7 +169,7 @@ def error_parts(ours: Views, truth: Views) -> dict[str, float]:
 
 def measured(model: Any3DAvatar, head: HeldOutHead, perceptual: Perceptual) -> Row:
     """Score a network's prediction of one head."""
-    gaussians, ours = predicted(model, head)
+    gaussians, ours = predicted(model, head.portrait, head.portrait_camera, head.cameras)
     truth = head.truth
     scores = psnr_db(ours.rgb[None], truth.rgb[None])[0].tolist()
     traced = torch.where(outline(ours, truth), truth.rgb, ours.rgb)
@@ -193,6 +212,11 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         },
         "psnr_db_bare": mean(row.psnr_db for row in rows if not row.worn),
         "psnr_db_dressed": mean(row.psnr_db for row in rows if row.worn),
+        "psnr_db_by_thing_worn": {
+            kind: {"heads": len(scores), "psnr_db": mean(scores)}
+            for kind in sorted({kind for row in rows for kind in row.worn})
+            if (scores := [row.psnr_db for row in rows if kind in row.worn])
+        },
         "psnr_db_with_true_outline": mean(row.psnr_db_with_true_outline for row in rows),
         "error_shares": {name: round(part / whole, 3) for name, part in parts.items()},
         "places": {
@@ -216,20 +240,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, help="root of an AnyHead data set with SPLITS.json")
-    parser.add_argument("weights", type=Path, nargs="+", help="of a mini")
+    parser.add_argument("weights", type=Path, nargs="+", help="of networks that see as a mini")
+    parser.add_argument(
+        "--data", type=Path, action="append", required=True,
+        help="root of an AnyHead data set with SPLITS.json; again for more",
+    )  # fmt: skip
     parser.add_argument("--split", choices=SPLIT_NAMES, default="validation")
     parser.add_argument("--heads", type=int, default=200, help="at most")
     parser.add_argument("--views", type=int, default=10, help="of each head, at most")
     options = parser.parse_args()
     groups = chosen(options.data, options.split, options.heads)
     if not groups:
-        sys.exit(f"{options.data}: got no head in its {options.split} split, expected at least one")
+        where = ", ".join(map(str, options.data))
+        sys.exit(f"{where}: got no head in split {options.split}, expected at least one")
     heads = [read(group, options.views) for group in groups]
     perceptual = load_perceptual(CONFIG.model.size_px)
     made = {}
     for path in options.weights:
-        model = load_weights(path).eval()
+        model = framed_like_mini(path)
         made[str(path)] = summary([measured(model, head, perceptual) for head in heads])
     about = {"split": options.split, "heads": len(heads), "views": options.views}
     print(json.dumps({**about, "weights": made}, indent=1))

@@ -1,18 +1,18 @@
 """`benchmarks.held_out`: parts of the error, and how heads are summed up."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from any3davatar.core.images import Views
-from benchmarks.held_out import Row, error_parts, outline, summary
+from any3davatar.model import Any3DAvatar, save_weights
+from benchmarks.held_out import Row, error_parts, framed_like_mini, outline, summary
+from tests.model.tiny import PAPER
 
 SIDE = 20
-
-
-def views(rgb: torch.Tensor, alpha: torch.Tensor) -> Views:
-    return Views(rgb, alpha)
 
 
 def truth() -> Views:
@@ -46,7 +46,7 @@ def test_an_even_error_is_smooth_and_a_fine_one_is_detail() -> None:
     assert sum(fine.values()) == pytest.approx(whole, rel=1e-4)
 
 
-def row(**changes: object) -> Row:
+def row(**changes: Any) -> Row:
     plain = Row(
         id="a",
         worn=(),
@@ -57,7 +57,7 @@ def row(**changes: object) -> Row:
         error_parts={"outline": 6.0, "smooth": 2.0, "detail": 0.0},
         place_variances={"size": 0.0009},
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
 def test_a_summary_is_a_mean_over_heads_and_errors_are_shares_of_all() -> None:
@@ -75,6 +75,14 @@ def test_a_summary_is_a_mean_over_heads_and_errors_are_shares_of_all() -> None:
     assert told["lpips"] == 0.06
     assert told["psnr_db_by_stratum"] == {"front": 21.0, "side": 19.0, "back": None}
     assert (told["psnr_db_bare"], told["psnr_db_dressed"]) == (20.0, 18.0)
+    assert told["psnr_db_by_thing_worn"] == {"glasses": {"heads": 1, "psnr_db": 18.0}}
     assert told["error_shares"] == {"outline": 0.5, "smooth": 0.1, "detail": 0.4}
     assert told["places"] == {"size": 0.04}  # root of the mean of the variances
     assert [each["id"] for each in told["by_head"]] == ["a", "b"]
+
+
+def test_weights_that_see_heads_otherwise_than_mini_are_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "tiny.safetensors", Any3DAvatar(PAPER))
+    expected = r"got a network of 16 pixels and 50 degrees, expected 64 and 24, as mini"
+    with pytest.raises(SystemExit, match=expected):
+        framed_like_mini(tmp_path / "tiny.safetensors")

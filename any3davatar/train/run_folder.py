@@ -25,6 +25,7 @@ from any3davatar.anyhead.readers import AnyHead, GroupEntry
 from any3davatar.io import FormatError, atomic_path
 from any3davatar.io.json_file import read_json_object
 from any3davatar.train.config import TrainConfig, differences, from_json, to_json
+from any3davatar.train.hull import evenly
 
 CONFIG = "config.json"
 FORMAT = "any3davatar.training-run"
@@ -75,9 +76,7 @@ def open_data(roots: Sequence[Path], config: TrainConfig, held_out: int) -> RunD
             raise DataError(f"{root}: got no group in split={config.split}, expected at least one")
         groups += found
     _check_apart(groups, others)
-    others = _one_a_subject(others)
-    count = min(held_out, len(others))
-    spread = tuple(others[i * len(others) // count] for i in range(count))
+    spread = tuple(evenly(one_a_subject(others), held_out))
     digests = [
         {name: read_manifest(root / name).digest for name in layout.subsets_in(root)}
         for root in roots
@@ -101,7 +100,8 @@ def _check_apart(groups: Sequence[GroupEntry], held_out: Sequence[GroupEntry]) -
         )
 
 
-def _one_a_subject(groups: Sequence[GroupEntry]) -> tuple[GroupEntry, ...]:
+def one_a_subject(groups: Sequence[GroupEntry]) -> tuple[GroupEntry, ...]:
+    """Return the first group of each subject."""
     return tuple({group.head.subject: group for group in reversed(groups)}.values())[::-1]
 
 
