@@ -49,7 +49,7 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
         FormatError: not a picture of these formats, truncated, damaged, too large or too small.
         OSError: the file can't be opened.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     content = read_whole(path, FILE_LIMIT_BYTES)
     notes: list[str] = []
@@ -63,10 +63,17 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
                     notes.append(f"the first of {getattr(image, 'n_frames', 1)} pictures")
                 orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
                 profile = image.info.get("icc_profile")
-                image.draft("RGB", (SIDE_KEPT_PX, SIDE_KEPT_PX))
+                if max(image.size) > SIDE_KEPT_PX:
+                    notes.append(f"reduced from {image.size[0]} x {image.size[1]} pixels")
+                image.draft("RGB", (SIDE_KEPT_PX, SIDE_KEPT_PX))  # a JPEG, by 2, 4 or 8
                 channels = _channels(_eight_bits(image, notes), profile, notes)
     except FormatError:
         raise
+    except UnidentifiedImageError as error:  # whose text names a place in memory
+        raise FormatError(
+            f"{path}: not a picture of a format that is read; expected a {', '.join(FORMATS)} "
+            "file. Save it as one of them"
+        ) from error
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         raise FormatError(
             f"{path}: not a readable picture ({type(error).__name__}: {error}); expected a whole "
@@ -108,7 +115,6 @@ def _eight_bits(image, notes: list[str]):
         image_8 = image
         image_8.load()
     if max(image_8.size) > SIDE_KEPT_PX:
-        notes.append(f"reduced from {image.size[0]} x {image.size[1]} pixels")
         if image_8.mode == "P":
             image_8 = image_8.convert("RGBA" if "transparency" in image_8.info else "RGB")
         image_8 = image_8.copy()

@@ -103,6 +103,7 @@ def test_a_large_photograph_is_reduced_and_a_bomb_refused(tmp_path: Path) -> Non
     path = saved(tmp_path, Image.new("RGB", (11_000, 9_100), (200, 100, 50)), ".jpg")  # 100 MP
     photo = read_photo(path)
     assert max(photo.rgb.shape[1:]) <= SIDE_KEPT_PX
+    assert photo.notes == ("reduced from 11000 x 9100 pixels",)  # the file's, not the decoder's
     assert abs(photo.rgb.shape[2] / photo.rgb.shape[1] - 110 / 91) < 0.01
     assert float((photo.rgb[:, 5, 5] - torch.tensor([200, 100, 50]) / 255).abs().max()) < 0.02
     bomb = saved(tmp_path, Image.new("1", (20_000, 10_000)), ".png")
@@ -117,14 +118,14 @@ def test_what_is_no_picture_is_refused_with_words(tmp_path: Path) -> None:
     whole = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     Image.fromarray(noise).save(whole, "JPEG")
-    for name, content in {
-        "cut.jpg": whole.getvalue()[:9000],
-        "empty.png": b"",
-        "text.jpg": b"<html>not found</html>",
-    }.items():
+    for name, content, problem in (
+        ("cut.jpg", whole.getvalue()[:9000], "not a readable picture"),
+        ("empty.png", b"", "not a picture of a format that is read"),
+        ("text.jpg", b"<html>not found</html>", "not a picture of a format that is read"),
+    ):
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(FormatError, match=re.escape(name) + ": not a readable picture"):
+        with pytest.raises(FormatError, match=re.escape(f"{name}: {problem}")):
             read_photo(path)
     with pytest.raises(FormatError, match="a folder"):
         read_photo(tmp_path)
