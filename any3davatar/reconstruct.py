@@ -5,6 +5,7 @@
 >>> write_gaussians("head.ply", head.gaussians)      # doctest: +SKIP
 """
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,14 +57,16 @@ class Reconstructor:
         self._faces: FaceMesh | None = None
 
     @classmethod
-    def load(cls, checkpoint: Path | None = None, *, device: str = "cpu") -> "Reconstructor":
+    def load(
+        cls, checkpoint: str | os.PathLike[str] | None = None, *, device: str = "cpu"
+    ) -> "Reconstructor":
         """Load a file of weights, by default the `mini` network that comes with the package.
 
         Raises:
             CheckpointError: the file is damaged, or of another network than it says.
             OSError: there is none.
         """
-        path = checkpoint or SHIPPED
+        path = SHIPPED if checkpoint is None else checkpoint
         return cls(load_weights(path).to(device))
 
     @property

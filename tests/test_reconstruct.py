@@ -65,7 +65,7 @@ def test_a_folder_becomes_heads_and_what_fails_is_named(
 
 
 def test_the_same_seed_gives_the_same_head_and_steps_matter(weights: Path) -> None:
-    reconstruct = Reconstructor.load(weights)
+    reconstruct = Reconstructor.load(str(weights))
     camera = front_camera(EXTRAS.size_px, EXTRAS.vertical_fov_deg, EXTRAS.radius)
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand(3, EXTRAS.size_px, EXTRAS.size_px, generator=generator)

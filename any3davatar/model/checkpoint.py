@@ -28,7 +28,7 @@ class CheckpointError(ValueError):
 
 
 def save_weights(
-    path: Path,
+    path: str | os.PathLike[str],
     model: Any3DAvatar,
     *,
     image_head: bool = False,
@@ -46,6 +46,7 @@ def save_weights(
         FileNotFoundError: the folder does not exist.
         InvalidInput: another dtype, or `image_head` for a network without one.
     """
+    path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
     if dtype not in (torch.float32, torch.bfloat16):
@@ -77,7 +78,10 @@ def save_weights(
 
 
 def load_weights(
-    path: Path, *, expected: ModelConfig | None = None, recompute_activations: bool = False
+    path: str | os.PathLike[str],
+    *,
+    expected: ModelConfig | None = None,
+    recompute_activations: bool = False,
 ) -> Any3DAvatar:
     """Build the network that a file describes, in float32 on the CPU, with the file's weights.
 
@@ -91,6 +95,7 @@ def load_weights(
         CheckpointError: not such a file, cut short, another configuration, or tensors that are
             missing, superfluous, of another shape, or not finite.
     """
+    path = Path(path)
     metadata, tensors = _read(path)
     config, image_head = _described(path, metadata)
     if expected is not None:
