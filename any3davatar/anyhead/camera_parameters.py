@@ -24,7 +24,8 @@ import torch
 from any3davatar.anyhead.layout import view_id
 from any3davatar.anyhead.rigs import Rig, ViewKind
 from any3davatar.core.rigs import angles_of
-from any3davatar.io import FormatError, atomic_path, read_cameras
+from any3davatar.io import FormatError, atomic_path
+from any3davatar.io.cameras import cameras_of
 from any3davatar.io.json_file import JsonObject, read_json_object
 
 _AXES = "OpenCV: x right, y down, z forward; pixel centres at half integers"
@@ -77,8 +78,8 @@ def read_camera_parameters(path: Path) -> Rig:
             are not named 000, 001, ... in order.
         OSError: the file can't be opened.
     """
-    cameras = read_cameras(path)
     top = read_json_object(path)
+    cameras = cameras_of(top)
     expected = tuple(view_id(v) for v in range(len(cameras.names)))
     if cameras.names != expected:
         raise FormatError(

@@ -35,8 +35,9 @@ def framed(
         vertical_fov_deg: field of view to return, at most.
     """
     left, top, side = _window(camera, vertical_fov_deg)
-    color = composite(views.rgb, views.alpha, background)
-    stacked = torch.cat([color, views.alpha])[None, :, top : top + side, left : left + side]
+    window = (slice(None), slice(top, top + side), slice(left, left + side))
+    alpha = views.alpha[window]
+    stacked = torch.cat([composite(views.rgb[window], alpha, background), alpha])[None]
     if side != size_px:
         stacked = F.interpolate(
             stacked, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False

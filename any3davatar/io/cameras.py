@@ -107,7 +107,16 @@ def read_cameras(path: str | os.PathLike[str]) -> CameraFile:
         FormatError: damaged, of another kind or version, or cameras that no pinhole camera is.
         OSError: the file can't be opened.
     """
-    top = read_json_object(path)
+    return cameras_of(read_json_object(path))
+
+
+def cameras_of(top: JsonObject) -> CameraFile:
+    """Return the cameras of a file of ours that has been parsed; other members are left alone.
+
+    Raises:
+        FormatError: as `read_cameras`.
+    """
+    path = top.path
     if top.values.get("format") != _FORMAT:
         top.refuse("format", f"{_FORMAT!r} (other kinds have readers of their own)")
     if top.values.get("version") != VERSION:
