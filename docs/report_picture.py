@@ -25,6 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a3d-bench run")
     report = parser.parse_args().run / "report" / "report.html"
+    html = report.read_text()
+    if 'class="wall"' not in html:
+        raise SystemExit(f"{report} shows no pictures; expected a run that kept those of its heads")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("chromium is not on the PATH; install it: apt-get install chromium")
@@ -33,7 +36,7 @@ def main() -> None:
         # Beside the report, whose pictures have relative addresses.
         page = report.with_name("picture-of-report.html")
         rules = f"<style>{OTHER_PARTS} {{ display: none !important; }}</style></head>"
-        page.write_text(report.read_text().replace("</head>", rules, 1))
+        page.write_text(html.replace("</head>", rules, 1))
         try:
             subprocess.run(
                 [
