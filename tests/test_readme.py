@@ -1,5 +1,6 @@
-"""What the README shows in Python runs as it stands there."""
+"""What the README shows in Python runs as it stands there, and what it measures was measured."""
 
+import json
 import re
 from pathlib import Path
 
@@ -37,3 +38,31 @@ def test_its_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert views.rgb.shape == (80, 3, 512, 512)
     assert 0.01 < float(views.alpha.mean()) < 0.9
     assert read_gaussians("me.ply").count == 4 * 64**2
+
+
+def test_its_rasterizer_table_is_the_measurement() -> None:
+    def milliseconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2g}"
+
+    def times(ratio: float | None) -> str:
+        return "-" if ratio is None else f"{ratio:.0f}"
+
+    measured = json.loads((README.parent / "docs" / "raster.json").read_text())
+    expected = []
+    for case in measured["cases"]:
+        row, what = case["by_threads"]["2"], case["case"]
+        expected.append(
+            [
+                f"{what['size_px']} ({what['views']})",
+                milliseconds(row["cpu"]["forward_ms"]),
+                milliseconds(row["cpu"]["backward_ms"]),
+                f"{times(row['forward_ratio'])} / {times(row.get('backward_ratio'))}",
+            ]
+        )
+    table = re.search(r"\| Gaussians @ pixels .*\n\|[-:| ]+\n((?:\|.*\n)+)", README.read_text())
+    assert table is not None
+    rows = [
+        [cell.strip().split(" @ ")[-1] for cell in line.strip("|").split("|")]
+        for line in table[1].splitlines()
+    ]
+    assert rows == expected
