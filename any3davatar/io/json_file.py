@@ -111,5 +111,7 @@ def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     # Whole numbers in JSON have no size limit; those that no float holds are not finite here.
-    # The type itself, so that True is none; NaN is not at most anything.
-    return type(value) in (int, float) and abs(value) <= 1e300
+    # NaN is not at most anything.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= 1e300
