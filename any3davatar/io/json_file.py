@@ -110,8 +110,8 @@ def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    # Whole numbers in JSON have no size limit; those that no float holds are not finite here.
-    # NaN is not at most anything.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
+    # Whole numbers in JSON have no size limit; those that no float holds are not finite here. NaN
+    # is not at most anything.
     return abs(value) <= 1e300
